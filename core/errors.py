@@ -1,0 +1,92 @@
+"""The error tree: what a person reads, and what may happen to one file.
+
+IngestError                 a message, a hint and an exit code
+├── UsageError       (2)    bad input by a person: settings, a job, a path
+├── SchemaError      (3)    the inventory's schema is older or newer than this program
+├── Unavailable      (4)    the inventory, iRODS or a source does not answer at start
+├── LeaseLost        (5)    housekeeping declared this worker dead; everything it holds belongs to others
+└── FileError               one file's attempt failed; `core.outcome` turns it into an outcome
+    ├── Transient           try again later; the attempt is counted
+    ├── Permanent           trying again cannot help; the file goes to the dead letters
+    ├── Outage              nobody's file is at fault; given back uncounted, the breaker opens
+    ├── Vanished            the source no longer has the file
+    ├── Changed             the source changed while the file was being read
+    └── Mismatch            iRODS holds other bytes than the source had; the file is loaded again
+"""
+
+from __future__ import annotations
+
+
+class IngestError(Exception):
+    """An error that reaches a person as one line: what, where, and what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        line = f"{self.message}; {self.hint}" if self.hint else self.message
+        return " ".join(line.split())
+
+
+class UsageError(IngestError):
+    """Bad input by a person: nothing was changed."""
+
+    exit_code = 2
+
+
+class SchemaError(IngestError):
+    """The inventory's schema is not the one this program was written for."""
+
+    exit_code = 3
+
+
+class Unavailable(IngestError):
+    """The inventory, iRODS or a source could not be reached."""
+
+    exit_code = 4
+
+
+class LeaseLost(IngestError):
+    """This worker's lease has expired: what it held may be held by others by now."""
+
+    exit_code = 5
+
+
+class FileError(IngestError):
+    """One file's attempt failed.
+
+    `error` is a short stable class for grouping and filtering: an iRODS error name (`CAT_NO_ACCESS_PERMISSION`), an errno
+    name (`EACCES`) or a word of ours (`checksum_mismatch`).
+    """
+
+    def __init__(self, error: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.error = error
+
+
+class Transient(FileError):
+    """Trying again later may help; the attempt is counted."""
+
+
+class Permanent(FileError):
+    """Trying again cannot help until a person changes something."""
+
+
+class Outage(FileError):
+    """A whole service is away or overloaded; no file is at fault and no attempt is counted."""
+
+
+class Vanished(FileError):
+    """The source no longer has the file."""
+
+
+class Changed(FileError):
+    """The source file changed while it was being read; what was written of it must not count."""
+
+
+class Mismatch(FileError):
+    """iRODS holds other bytes than the source had."""
