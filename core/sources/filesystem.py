@@ -1,0 +1,163 @@
+"""Files below a directory of a mounted filesystem."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_bits
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
+from core.paths import escape, unescape
+from core.sources.base import Entry, Stat
+
+# datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
+_EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_000_000
+
+_KINDS = (
+    (stat_bits.S_ISREG, "f"),
+    (stat_bits.S_ISDIR, "d"),
+    (stat_bits.S_ISLNK, "l"),
+    (stat_bits.S_ISSOCK, "s"),
+    (stat_bits.S_ISFIFO, "p"),
+    (stat_bits.S_ISCHR, "c"),
+    (stat_bits.S_ISBLK, "b"),
+)
+_GONE = {errno.ENOENT, errno.ENOTDIR}
+# a mount that is away or a server that does not answer: nobody's file is at fault
+_AWAY = {errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
+_FOREVER = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENXIO}
+
+
+def _modified_at(status: os.stat_result) -> int:
+    return min(max(status.st_mtime_ns // 1000, _EARLIEST), _LATEST)
+
+
+def _kind(mode: int) -> str:
+    return next((kind for test, kind in _KINDS if test(mode)), "?")
+
+
+def _file_error(error: OSError, path: str) -> FileError:
+    name = errno.errorcode.get(error.errno or 0, "EIO")
+    message = f"{path}: {error.strerror or error}"
+    if error.errno in _GONE:
+        return Vanished(name, message)
+    if error.errno in _AWAY:
+        return Outage(name, message, "is the source mounted?")
+    if error.errno in _FOREVER:
+        return Permanent(name, message, "make it readable for the loader's user, then retry")
+    return Transient(name, message)
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Tell of an OSError in our own words."""
+    try:
+        yield
+    except OSError as error:
+        raise _file_error(error, path) from error
+
+
+class FilesystemFile:
+    """An open regular file."""
+
+    def __init__(self, where: bytes, path: str) -> None:
+        self._where = where
+        self._path = path
+        with _told(path):
+            # without O_NONBLOCK a pipe that has taken the file's place would block the open for ever
+            self._fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            status = os.fstat(self._fd)
+        if not stat_bits.S_ISREG(status.st_mode):
+            os.close(self._fd)
+            raise Vanished("not_regular", f"{path}: is a {_kind(status.st_mode)!r} now, no regular file")
+        self._opened = (status.st_dev, status.st_ino)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        with _told(self._path):
+            return os.pread(self._fd, length, offset)
+
+    def stat(self) -> Stat:
+        with _told(self._path):
+            status = os.lstat(self._where)
+        if (status.st_dev, status.st_ino) != self._opened:
+            # replaced by rename: what was read is not what the name stands for; -1 is no file's size, so it counts as changed
+            return Stat(status.st_size if status.st_size != self._size() else -1, _modified_at(status))
+        return Stat(status.st_size, _modified_at(status))
+
+    def _size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class FilesystemSource:
+    """The tree below `root`, an absolute path."""
+
+    def __init__(self, root: str) -> None:
+        self._root = os.fsencode(root).rstrip(b"/") or b"/"
+
+    def _where(self, path: str) -> bytes:
+        return os.path.join(self._root, unescape(path)) if path else self._root
+
+    def check(self) -> None:
+        where = os.fsdecode(self._root)
+        try:
+            with os.scandir(self._root) as entries:
+                next(entries, None)
+        except FileNotFoundError as error:
+            raise UsageError(f"source {where} does not exist", "check the path, and that it is mounted here") from error
+        except NotADirectoryError as error:
+            raise UsageError(f"source {where} is not a directory", "name the directory that holds the files") from error
+        except OSError as error:
+            raise UsageError(f"source {where} cannot be read: {error.strerror}", "check its permissions") from error
+
+    def scan(self, directory: str) -> Iterator[Entry]:
+        shown = directory or os.fsdecode(self._root)
+        with self._if_mounted(), _told(shown), os.scandir(self._where(directory)) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # gone between the listing and the stat
+                yield Entry(escape(entry.name), _kind(status.st_mode), status.st_size, _modified_at(status))
+
+    def open(self, path: str) -> FilesystemFile:
+        with self._if_mounted():
+            return FilesystemFile(self._where(path), path)
+
+    @contextmanager
+    def _if_mounted(self) -> Iterator[None]:
+        """Let nothing vanish because the whole source is away: below an empty or missing root everything is missing."""
+        try:
+            yield
+        except Vanished as gone:
+            try:
+                with os.scandir(self._root) as entries:
+                    mounted = next(entries, None) is not None
+            except OSError:
+                mounted = False
+            if mounted:
+                raise
+            root = os.fsdecode(self._root)
+            raise Outage("source_away", f"source {root} is missing or empty", "is it mounted?") from gone
+
+    def physical_path(self, path: str) -> str:
+        where = self._where(path)
+        try:
+            text = where.decode()
+        except UnicodeDecodeError as error:
+            raise Permanent(
+                "bad_physical_path",
+                f"{path}: iRODS cannot hold a physical path that is not UTF-8",
+                "rename it at the source, or put it instead of registering it",
+            ) from error
+        if len(where) > 1023 or any(ord(c) < 32 and c not in "\t\n" for c in text):
+            raise Permanent(
+                "bad_physical_path",
+                f"{path}: iRODS cannot hold this physical path (control characters, or over 1023 bytes)",
+                "rename it at the source, or put it instead of registering it",
+            )
+        return text

@@ -1,0 +1,156 @@
+"""The filesystem source on real files of every kind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from core.errors import Outage, Permanent, UsageError, Vanished
+from core.sources.base import Stat
+from core.sources.filesystem import FilesystemSource
+from core.sources.urls import open_source, source_url
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FilesystemSource:
+    (tmp_path / "keep").write_bytes(b"keep")
+    return FilesystemSource(str(tmp_path))
+
+
+def test_all_kinds_are_listed_and_none_is_followed(tmp_path: Path, source: FilesystemSource) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        directory = os.open(tmp_path, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{directory}/socket")  # a socket's path may have 107 bytes only
+        os.close(directory)
+    kinds = {entry.name: entry.kind for entry in source.scan("")}
+    assert kinds == {"keep": "f", "dir": "d", "dangling": "l", "loop": "l", "pipe": "p", "socket": "s"}
+
+
+def test_names_of_any_bytes_are_found_again(tmp_path: Path, source: FilesystemSource) -> None:
+    names = [b"\xff\xfe", b"new\nline", b"tab\t", b"quote'\"`", b"\x01", b"%41", b"%FF", b" ", b"x" * 255]
+    for name in names:
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_bytes(name)
+    found = {entry.name for entry in source.scan("")} - {"keep"}
+    assert len(found) == len(names)
+    contents = set()
+    for name in found:
+        opened = source.open(name)
+        contents.add(opened.read_at(0, 1000))
+        opened.close()
+    assert contents == set(names)
+
+
+def test_a_sparse_file_of_5_gib_is_read_anywhere(tmp_path: Path, source: FilesystemSource) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(5 << 30)
+    opened = source.open("sparse")
+    assert opened.stat().size == 5 << 30
+    assert opened.read_at((5 << 30) - 3, 10) == b"\0\0\0"
+    opened.close()
+
+
+def test_growing_shrinking_and_replacing_are_seen(tmp_path: Path, source: FilesystemSource) -> None:
+    path = tmp_path / "keep"
+    opened = source.open("keep")
+    before = opened.stat()
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert opened.stat().size == before.size + 4
+    path.write_bytes(b"k")
+    assert opened.stat().size == 1
+    os.utime(path, ns=(0, 0))
+    twin = tmp_path / "twin"
+    twin.write_bytes(b"t")
+    os.utime(twin, ns=(0, 0))
+    same = opened.stat()
+    twin.rename(path)
+    assert opened.stat() != same  # of the same size and time, but another file
+    opened.close()
+
+
+def test_what_is_gone_is_vanished_and_what_is_no_file_any_more_too(tmp_path: Path, source: FilesystemSource) -> None:
+    with pytest.raises(Vanished):
+        source.open("gone")
+    with pytest.raises(Vanished):
+        list(source.scan("gone"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Vanished, match="no regular file"):
+        source.open("pipe")
+    opened = source.open("keep")
+    (tmp_path / "keep").unlink()
+    (tmp_path / "other").touch()
+    with pytest.raises(Vanished):
+        opened.stat()
+    opened.close()
+
+
+def test_nothing_vanishes_while_the_source_is_away(tmp_path: Path) -> None:
+    root = tmp_path / "mount"
+    root.mkdir()
+    source = FilesystemSource(str(root))
+    with pytest.raises(Outage, match="mounted"):
+        source.open("a")
+    with pytest.raises(Outage, match="mounted"):
+        list(source.scan("sub"))
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path, source: FilesystemSource) -> None:
+    (tmp_path / "link").symlink_to("keep")
+    with pytest.raises(Permanent) as told:
+        source.open("link")
+    assert told.value.error == "ELOOP"
+
+
+@pytest.mark.parametrize(("stamp", "expected"), [(-1, -1), (2**62, None), (-(2**62), None)])
+def test_wild_stamps_stay_within_what_a_database_takes(
+    tmp_path: Path, source: FilesystemSource, stamp: int, expected: int | None
+) -> None:
+    try:
+        os.utime(tmp_path / "keep", ns=(stamp * 1000, stamp * 1000)) if abs(stamp) < 2**50 else os.utime(
+            tmp_path / "keep", (stamp // 1_000_000, stamp // 1_000_000)
+        )
+    except OverflowError:
+        pytest.fail("this filesystem does not take the stamp")
+    [entry] = list(source.scan(""))
+    assert -62_135_596_800_000_000 <= entry.modified_at <= 253_402_300_799_000_000
+    if expected is not None:
+        assert entry.modified_at == expected
+
+
+def test_a_source_is_checked_before_a_job_begins(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="does not exist"):
+        FilesystemSource(str(tmp_path / "nowhere")).check()
+    with pytest.raises(UsageError, match="not a directory"):
+        FilesystemSource(str(tmp_path / "file")).check()
+    with pytest.raises(UsageError, match="no source serves"):
+        source_url("gopher://x/y")
+
+
+def test_physical_paths_that_irods_cannot_hold_are_refused(tmp_path: Path, source: FilesystemSource) -> None:
+    assert source.physical_path("keep") == f"{tmp_path}/keep"
+    with pytest.raises(Permanent, match="not UTF-8"):
+        source.physical_path("%FF")
+    with pytest.raises(Permanent, match="control characters"):
+        source.physical_path("%01")
+
+
+def test_a_url_holds_any_path(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a b%25\xff?#"))
+    odd.mkdir()
+    (odd / "in").write_bytes(b"x")
+    assert [entry.name for entry in open_source(source_url(str(odd))).scan("")] == ["in"]
+
+
+def test_a_stat_is_a_size_and_microseconds(tmp_path: Path, source: FilesystemSource) -> None:
+    os.utime(tmp_path / "keep", ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    opened = source.open("keep")
+    assert opened.stat() == Stat(4, 1_700_000_000_123_456)
+    opened.close()
