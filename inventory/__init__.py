@@ -1,0 +1,1 @@
+"""The inventory: its tables, and all the SQL there is. Nothing outside this folder speaks to the database."""

@@ -1,0 +1,114 @@
+"""Directories as collections to make: claimed by loaders, parent before child, each made once and recorded.
+
+Files do not wait for this: a loader that meets a file whose collection is not recorded makes it itself. What this adds is that
+empty directories become collections too, and that the making is spread over the loaders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from inventory.claims import Limits
+from inventory.engine import Database
+from inventory.workers import ALIVE
+
+
+class ClaimedCollection(NamedTuple):
+    """A directory whose collection is to be made; `path` is escaped and relative, '' for the job's target itself."""
+
+    directory_id: int
+    job_id: int
+    shard: int
+    path: str
+
+
+class Unmade(NamedTuple):
+    """A collection that could not be made, and why."""
+
+    collection: ClaimedCollection
+    error: str
+    message: str
+    permanent: bool
+
+
+def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedCollection]:
+    """Claim up to `limit` directories without a collection whose parent has one, parents first."""
+    if not jobs:
+        return []
+    with database.begin() as connection:
+        rows = connection.execute(
+            text(f"""
+                WITH alive AS MATERIALIZED ({ALIVE}), wanted AS MATERIALIZED (
+                    SELECT d.id FROM inventory.directory d LEFT JOIN inventory.directory p ON p.id = d.parent_id
+                    WHERE d.job_id = ANY(:jobs) AND d.collection_made_at IS NULL AND NOT d.collection_dead
+                      AND d.collection_claimed_by IS NULL AND d.state <> 'vanished'
+                      AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
+                      AND (d.parent_id IS NULL OR p.collection_made_at IS NOT NULL)
+                      AND EXISTS (SELECT FROM alive)
+                    ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+                UPDATE inventory.directory d SET collection_claimed_by = :worker
+                FROM wanted WHERE d.id = wanted.id
+                RETURNING d.id, d.job_id, d.shard, d.path"""),
+            {"worker": worker, "jobs": list(jobs), "limit": limit},
+        )
+        return [ClaimedCollection(r.id, r.job_id, r.shard, r.path) for r in sorted(rows, key=lambda r: r.path)]
+
+
+def made(database: Database, worker: int, directories: Sequence[int]) -> None:
+    """Record that collections exist, whoever claimed them: the fact is true for all."""
+    if not directories:
+        return
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                UPDATE inventory.directory SET collection_made_at = now(), collection_retry_at = NULL,
+                    collection_claimed_by = nullif(collection_claimed_by, :worker)
+                WHERE id = ANY(:ids) AND collection_made_at IS NULL"""),
+            {"ids": list(directories), "worker": worker},
+        )
+
+
+def release(database: Database, worker: int, directories: Sequence[int]) -> None:
+    """Give claims back uncounted."""
+    with database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE inventory.directory SET collection_claimed_by = NULL"
+                " WHERE id = ANY(:ids) AND collection_claimed_by = :worker"
+            ),
+            {"ids": list(directories), "worker": worker},
+        )
+
+
+def failed(database: Database, worker: int, unmade: Sequence[Unmade], limits: Limits) -> None:
+    """Count a failed attempt for each, with its reason; back off, or leave it to a person."""
+    with database.begin() as connection:
+        for one in unmade:
+            connection.execute(
+                text("""
+                    WITH failed AS (
+                        UPDATE inventory.directory SET collection_claimed_by = NULL,
+                            collection_attempts = collection_attempts + 1,
+                            collection_dead = :permanent OR collection_attempts + 1 >= :max_attempts,
+                            collection_retry_at = now() + make_interval(secs =>
+                                least(:longest, :shortest * power(2, least(collection_attempts, 30))))
+                        WHERE id = :id AND collection_claimed_by = :worker
+                        RETURNING id, shard, collection_attempts, collection_dead)
+                    INSERT INTO inventory.failure
+                        (directory_id, worker_id, shard, attempt, permanent, stage, error, message)
+                    SELECT id, :worker, shard, collection_attempts, collection_dead, 'collection', :error, :message
+                    FROM failed"""),
+                {
+                    "id": one.collection.directory_id,
+                    "worker": worker,
+                    "permanent": one.permanent,
+                    "error": one.error,
+                    "message": one.message,
+                    "max_attempts": limits.max_attempts,
+                    "longest": limits.retry_max_seconds,
+                    "shortest": limits.retry_seconds,
+                },
+            )

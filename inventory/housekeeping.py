@@ -1,0 +1,181 @@
+"""What any pod does for all, every few seconds: leases, retries, counts, finished jobs.
+
+Each task is one short transaction that first tries an advisory lock, so that many pods do not do it at once; that a task is
+missed or done twice harms nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from inventory import workers
+from inventory.engine import Database
+
+_LOCK = 0x1_0AD_0100  # advisory locks of the tasks, one number each
+BATCH = 10_000  # rows a statement may change, so that none holds its locks for long
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What one round did."""
+
+    expired: int = 0
+    reaped: int = 0
+    retried: int = 0
+    finished_jobs: tuple[int, ...] = ()
+
+
+def tidy(database: Database, *, lease_seconds: float, max_reaps: int) -> Tidied:
+    """One round of all tasks."""
+    gone = _expire(database, lease_seconds)
+    reaped = _reap(database, max_reaps)
+    retried = _promote(database)
+    _fold(database)
+    return Tidied(len(gone), reaped, retried, tuple(_finish_jobs(database)))
+
+
+@contextmanager
+def _alone(database: Database, task: int) -> Iterator[Connection | None]:
+    """A transaction in which this process alone does a task; None when another one is at it."""
+    with database.begin() as connection:
+        mine = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK + task}).scalar()
+        yield connection if mine else None
+
+
+def _expire(database: Database, lease_seconds: float) -> list[int]:
+    with _alone(database, 1) as connection:
+        return workers.expire(connection, lease_seconds) if connection else []
+
+
+def _reap(database: Database, max_reaps: int) -> int:
+    """Take from the dead. The expiry is committed before this snapshot is taken, so no claim can slip between them."""
+    with _alone(database, 2) as connection:
+        if connection is None:
+            return 0
+        gone = list(
+            connection.execute(
+                text("""
+                    SELECT id FROM inventory.worker
+                    WHERE reaped_at IS NULL AND (stopped_at IS NOT NULL OR expired_at IS NOT NULL) ORDER BY id LIMIT 100""")
+            ).scalars()
+        )
+        if not gone:
+            return 0
+        left = _over_shards(connection, lambda shard: _reap_files(connection, shard, gone, max_reaps))
+        if left < BATCH:
+            _reap_directories(connection, gone)
+            connection.execute(
+                text("UPDATE inventory.worker SET reaped_at = now() WHERE id = ANY(:gone)"), {"gone": gone}
+            )
+        return left
+
+
+def _over_shards(connection: Connection, change: Callable[[int], int]) -> int:
+    """Sum up a change over the shards of all jobs, stopping at BATCH rows; what is left waits for the next round."""
+    total = 0
+    for shard in list(connection.execute(text("SELECT id FROM inventory.shard ORDER BY id")).scalars()):
+        total += change(shard)
+        if total >= BATCH:
+            break
+    return total
+
+
+def _reap_files(connection: Connection, shard: int, gone: Sequence[int], max_reaps: int) -> int:
+    # only a death is counted against the file; who said goodbye gave its files back in good order
+    done = connection.execute(
+        text("""
+            WITH held AS MATERIALIZED (
+                SELECT f.directory_id, f.name, f.claimed_by, f.state AS was, w.expired_at IS NOT NULL AS died
+                FROM inventory.file f JOIN inventory.worker w ON w.id = f.claimed_by
+                WHERE f.shard = :shard AND f.claimed_by = ANY(:gone) LIMIT :batch FOR UPDATE OF f SKIP LOCKED),
+            taken AS (
+                UPDATE inventory.file f SET claimed_by = NULL, reaps = f.reaps + held.died::int,
+                    state = CASE WHEN held.died AND f.reaps + 1 >= :max_reaps THEN 'dead'
+                        ELSE CASE f.state WHEN 'loading' THEN 'discovered' WHEN 'verifying' THEN 'loaded' ELSE 'vanished' END
+                        END::inventory.file_state
+                FROM held
+                WHERE f.shard = :shard AND f.directory_id = held.directory_id AND f.name = held.name
+                RETURNING f.directory_id, f.name, f.shard, f.generation, f.reaps, f.state, held.claimed_by, held.was),
+            explained AS (
+                INSERT INTO inventory.failure
+                    (directory_id, worker_id, shard, generation, attempt, permanent, stage, name, error, message)
+                SELECT directory_id, claimed_by, shard, generation, reaps, true, 'reap', name, 'poison',
+                       reaps || ' workers died over this file, the last one while it was ' || was
+                FROM taken WHERE state = 'dead')
+            SELECT count(*) FROM taken"""),
+        {"shard": shard, "gone": list(gone), "max_reaps": max_reaps, "batch": BATCH},
+    )
+    return int(done.scalar_one())
+
+
+def _reap_directories(connection: Connection, gone: Sequence[int]) -> None:
+    connection.execute(
+        text("""
+            UPDATE inventory.directory SET claimed_by = NULL, state = 'pending', next_scan_at = now()
+            WHERE claimed_by = ANY(:gone)"""),
+        {"gone": list(gone)},
+    )
+    connection.execute(
+        text("UPDATE inventory.directory SET collection_claimed_by = NULL WHERE collection_claimed_by = ANY(:gone)"),
+        {"gone": list(gone)},
+    )
+
+
+def _promote(database: Database) -> int:
+    """Make files whose back-off is over claimable again."""
+    with _alone(database, 3) as connection:
+        return _over_shards(connection, lambda shard: _promote_shard(connection, shard)) if connection else 0
+
+
+def _promote_shard(connection: Connection, shard: int) -> int:
+    return connection.execute(
+        text("""
+            WITH due AS MATERIALIZED (
+                SELECT directory_id, name FROM inventory.file
+                WHERE shard = :shard AND retry_at <= now() LIMIT :batch FOR UPDATE SKIP LOCKED)
+            UPDATE inventory.file f SET retry_at = NULL FROM due
+            WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name"""),
+        {"shard": shard, "batch": BATCH},
+    ).rowcount
+
+
+def _fold(database: Database) -> None:
+    """Fold the deltas of finished statements into `progress`."""
+    with _alone(database, 4) as connection:
+        if connection is not None:
+            connection.execute(
+                text("""
+                    WITH old AS (
+                        DELETE FROM inventory.progress_delta
+                        WHERE id IN (SELECT id FROM inventory.progress_delta ORDER BY id LIMIT 50000)
+                        RETURNING shard, state, files, bytes)
+                    INSERT INTO inventory.progress AS p (shard, state, files, bytes)
+                    SELECT shard, state, sum(files), sum(bytes) FROM old GROUP BY shard, state
+                    ON CONFLICT (shard, state) DO UPDATE SET files = p.files + excluded.files, bytes = p.bytes + excluded.bytes""")
+            )
+
+
+def _finish_jobs(database: Database) -> list[int]:
+    """End single-pass jobs in which nothing is left to scan, to make, to load or to verify."""
+    with _alone(database, 5) as connection:
+        if connection is None:
+            return []
+        done = connection.execute(
+            text("""
+                UPDATE inventory.job j SET state = 'finished', finished_at = now()
+                WHERE state = 'running'
+                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id
+                                  AND d.state IN ('pending', 'scanned') AND d.next_scan_at IS NOT NULL)
+                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL)
+                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_made_at IS NULL
+                                  AND NOT d.collection_dead AND d.state <> 'vanished')
+                  AND NOT EXISTS (SELECT FROM inventory.progress_now p JOIN inventory.shard s ON s.id = p.shard
+                                  WHERE s.job_id = j.id AND p.files > 0
+                                    AND p.state IN ('discovered', 'loading', 'loaded', 'verifying', 'deleting'))
+                RETURNING id""")
+        )
+        return list(done.scalars())

@@ -1,0 +1,136 @@
+"""Ingest jobs: what is brought where, and how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import IntegrityError
+
+from core.errors import UsageError
+from core.settings import JobSettings
+from inventory.engine import Database
+from inventory.partitions import add_shards
+
+_COLUMNS = "id, name, state, source_url, target_collection, settings, started_at, finished_at"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of `job`; `shards` are the ids of its partitions."""
+
+    id: int
+    name: str
+    state: str
+    source_url: str
+    target_collection: str
+    settings: JobSettings
+    started_at: datetime
+    finished_at: datetime | None
+    shards: tuple[int, ...] = ()
+
+
+def _job(row: Row[Any], shards: tuple[int, ...] = ()) -> Job:
+    return Job(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        source_url=row.source_url,
+        target_collection=row.target_collection,
+        settings=JobSettings.model_validate(row.settings),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        shards=shards,
+    )
+
+
+def note(connection: Connection, actor: str, kind: str, job: int | None = None, **detail: object) -> None:
+    """Write one audit record."""
+    connection.execute(
+        text(
+            "INSERT INTO inventory.event (actor, kind, job_id, detail) VALUES (:actor, :kind, :job, CAST(:detail AS jsonb))"
+        ),
+        {"actor": actor, "kind": kind, "job": job, "detail": json.dumps(detail, default=str)},
+    )
+
+
+def start(
+    database: Database, name: str, source_url: str, target: str, settings: JobSettings, *, actor: str = "cli"
+) -> Job:
+    """Create a job with its shards and its root directory; pods begin at once.
+
+    Raises UsageError when the name is in use.
+    """
+    try:
+        with database.begin() as connection:
+            row = connection.execute(
+                text(
+                    "INSERT INTO inventory.job (name, source_url, target_collection, settings)"
+                    f" VALUES (:name, :source, :target, CAST(:settings AS jsonb)) RETURNING {_COLUMNS}"
+                ),
+                {"name": name, "source": source_url, "target": target, "settings": settings.model_dump_json()},
+            ).one()
+            shards = add_shards(connection, row.id, settings.shards)
+            connection.execute(
+                text("INSERT INTO inventory.directory (job_id, shard, path) VALUES (:job, :shard, '')"),
+                {"job": row.id, "shard": shards[0]},
+            )
+            note(connection, actor, "job_started", row.id, name=name, source=source_url, target=target)
+            return _job(row, tuple(shards))
+    except IntegrityError as error:
+        raise UsageError(f"job {name!r} exists already", "choose another --name, or see `ingest job list`") from error
+
+
+def find(database: Database, name: str) -> Job | None:
+    """The job of that name, or None."""
+    with database.begin() as connection:
+        row = connection.execute(
+            text(f"SELECT {_COLUMNS} FROM inventory.job WHERE name = :name"), {"name": name}
+        ).first()
+        if row is None:
+            return None
+        shards = connection.execute(
+            text("SELECT id FROM inventory.shard WHERE job_id = :job ORDER BY id"), {"job": row.id}
+        )
+        return _job(row, tuple(shards.scalars()))
+
+
+def listed(database: Database, *, running: bool = False) -> list[Job]:
+    """All jobs, or the running ones, oldest first, each with its shards."""
+    with database.begin() as connection:
+        rows = connection.execute(
+            text(f"""
+                SELECT {_COLUMNS}, (SELECT array_agg(s.id ORDER BY s.id) FROM inventory.shard s WHERE s.job_id = j.id) AS shards
+                FROM inventory.job j WHERE NOT :running OR state = 'running' ORDER BY id"""),
+            {"running": running},
+        )
+        return [_job(row, tuple(row.shards or ())) for row in rows]
+
+
+def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
+    """Look at every directory of a job again, now; a finished or stopped job runs again."""
+    with database.begin() as connection:
+        connection.execute(
+            text("UPDATE inventory.job SET state = 'running', finished_at = NULL WHERE id = :job"), {"job": job}
+        )
+        connection.execute(
+            text("""
+                UPDATE inventory.directory SET next_scan_at = now(), attempts = 0,
+                    state = CASE state WHEN 'scanned' THEN 'scanned' ELSE 'pending' END::inventory.directory_state
+                WHERE job_id = :job AND state IN ('pending', 'scanned', 'dead')"""),
+            {"job": job},
+        )
+        note(connection, actor, "job_rescanned", job)
+
+
+def set_state(database: Database, job: int, state: str, *, actor: str = "cli") -> None:
+    """Stop or resume a job: one statement, seen by every claim that follows."""
+    with database.begin() as connection:
+        connection.execute(
+            text("UPDATE inventory.job SET state = CAST(:state AS inventory.job_state) WHERE id = :job"),
+            {"job": job, "state": state},
+        )
+        note(connection, actor, f"job_{state}", job)
