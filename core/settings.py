@@ -1,0 +1,192 @@
+"""What can be configured: one model a section of config.yml, one docstring a key.
+
+`core.settings_file.load_settings` reads them. Order of precedence: command line, environment variable, config.yml,
+irods_environment.json (for irods), default. The environment name of a key is its path in capitals with the prefix
+INGEST_ and two underscores between sections: irods.port is INGEST_IRODS__PORT.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from core.errors import UsageError
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+Word = Annotated[str, Field(min_length=1)]
+Operation = Literal["register_sync", "put", "put_sync"]
+
+
+class Section(BaseModel):
+    """A section of config.yml: unknown keys are refused and docstrings below keys are their descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class InventorySettings(Section):
+    """The Postgres database that holds the inventory."""
+
+    url: str = "postgresql+psycopg2://ingest@localhost:5432/ingest"
+    """Where the inventory is. No password in here: that goes into INVENTORY_PASSWORD, password_file, or a whole URL in
+    INVENTORY_URL."""
+    password: SecretStr | None = None
+    """Only from the environment (INVENTORY_PASSWORD); refused in config.yml."""
+    password_file: Path | None = None
+    """A file whose first line is the password."""
+    connect_timeout_seconds: Seconds = 10
+    """How long one attempt to connect may take."""
+
+    def connection_url(self) -> str:
+        """Return the URL to connect with, password included: never print it.
+
+        Raises UsageError when the password file cannot be read.
+        """
+        password = self.password.get_secret_value() if self.password else None
+        if password is None and self.password_file:
+            password = read_secret(self.password_file)
+        if password is None:
+            return self.url
+        scheme, _, rest = self.url.partition("://")
+        place = urlsplit(self.url).netloc
+        user, _, host = place.rpartition("@")
+        return f"{scheme}://{user}:{quote(password, safe='')}@{host}{rest[len(place) :]}"
+
+
+class IrodsSettings(Section):
+    """The iRODS zone that files are brought into."""
+
+    environment_file: Path | None = None
+    """An irods_environment.json: its host, port, user and zone are used unless given here, its TLS and authentication
+    keys always. Also IRODS_ENVIRONMENT_FILE."""
+    host: Word = "localhost"
+    """The server to connect to; for registration the catalogue provider is best."""
+    port: int = Field(default=1247, ge=1, le=65535)
+    """Its port."""
+    user: Word = "rods"
+    """The user to log in as."""
+    zone: str = Field(default="tempZone", pattern=r"^[^/]+$")
+    """The user's zone, without a slash."""
+    password: SecretStr | None = None
+    """Only from the environment (IRODS_PASSWORD); refused in config.yml."""
+    password_file: Path | None = None
+    """A file whose first line is the password. Without any, the .irodsA file beside the environment file is used."""
+    connections: Count = 4
+    """Connections, and so threads, of one loader or verifier process."""
+    timeout_seconds: Seconds = 300
+    """How long one answer of the server may take before the connection is given up."""
+    session_seconds: Seconds = 600
+    """Age at which a connection is replaced, because an agent's memory grows along its life."""
+    single_buffer_bytes: Count = 32 * 1024 * 1024
+    """Files up to this size are put in one call that carries their checksum."""
+
+
+class JobSettings(Section):
+    """Defaults of a job; `ingest job start` can say otherwise for one job."""
+
+    operation: Operation = "put_sync"
+    """put_sync: copy new and changed files. put: copy new files, leave existing objects alone. register_sync: leave the
+    bytes where they are and register them."""
+    resource: Word | None = None
+    """The resource to put to (a root) or to register on (a leaf or standalone one). null: the server's default."""
+    rescan_seconds: Seconds | None = None
+    """Look at each directory again so long after its last scan. null: one single pass."""
+    settle_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """A file modified less than so long ago is not offered yet."""
+    shards: Count = 4
+    """Partitions of the job's rows; more for more workers and more files (about 10 million files a shard)."""
+    max_attempts: Count = 8
+    """Failed attempts of one stage after which a file is a dead letter."""
+    max_reloads: int = Field(default=2, ge=0)
+    """How often a file is loaded again after its checksum disagreed."""
+
+
+class WatcherSettings(Section):
+    """The watcher pods, which scan the source."""
+
+    directories: Count = 16
+    """Directories claimed at a time."""
+    rows: Count = 20_000
+    """Entries handed to the inventory in one COPY."""
+    max_backlog: Count = 10_000_000
+    """Above so many files of a job waiting to be loaded its scan pauses."""
+
+
+class LoaderSettings(Section):
+    """The loader pods, which put and register."""
+
+    batch: Count = 500
+    """Files claimed at a time."""
+    unit_files: Count = Field(default=50, le=50)
+    """Small files handled together by one connection; iRODS bulk calls take at most 50."""
+
+
+class VerifierSettings(Section):
+    """The verifier pods, which compare checksums."""
+
+    batch: Count = 500
+    """Files claimed at a time."""
+
+
+class WorkerSettings(Section):
+    """What all pods have in common."""
+
+    heartbeat_seconds: Seconds = 5
+    """How often a pod says that it lives."""
+    lease_seconds: Seconds = 60
+    """Silence after which a pod is taken for dead and its files go to others."""
+    housekeeping_seconds: Seconds = 5
+    """How often leases, retries, counts and finished jobs are looked after."""
+    poll_seconds: Seconds = 1
+    """How long a pod with nothing to do waits before it asks again."""
+    flush_files: Count = 500
+    """Results are written to the inventory when so many have gathered, or after flush_seconds."""
+    flush_seconds: Seconds = 1
+    """How long a result waits at most before it is written to the inventory."""
+    drain_seconds: Seconds = 30
+    """How long begun files may take after SIGTERM; shorter than terminationGracePeriodSeconds."""
+    retry_seconds: Seconds = 30
+    """Wait after a file's first failed attempt; doubled after each further one, up to retry_max_seconds."""
+    retry_max_seconds: Seconds = 21_600
+    """The longest wait between two attempts."""
+    max_reaps: Count = 50
+    """How many pods may die over one file before it is a dead letter (a poison file)."""
+
+
+class LogSettings(Section):
+    """The pods' logs: one JSON object a line on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """What is written."""
+    format: Literal["json", "text"] = "json"
+    """json for machines, text for people."""
+
+
+class Settings(Section):
+    """Everything in config.yml."""
+
+    inventory: InventorySettings = InventorySettings()
+    irods: IrodsSettings = IrodsSettings()
+    job: JobSettings = JobSettings()
+    watcher: WatcherSettings = WatcherSettings()
+    loader: LoaderSettings = LoaderSettings()
+    verifier: VerifierSettings = VerifierSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+
+def read_secret(path: Path) -> str:
+    """Return the first line of a secret's file, without its line end. Raises UsageError when there is none."""
+    try:
+        with path.expanduser().open(encoding="utf-8") as file:
+            secret = file.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read the secret in {path}: not UTF-8", "save the file as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the secret in {path}: {error.strerror}", "check the file and its mode") from None
+    if not secret:
+        raise UsageError(f"the secret in {path} is empty", "its first line must be the password")
+    return secret

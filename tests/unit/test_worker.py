@@ -1,0 +1,172 @@
+"""The pipeline: every item has exactly one outcome, whatever a stage does; stopping gives back what was not begun."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import Outage, Permanent, Unavailable
+from core.outcome import Dead, Done, Outcome, Released, Retry
+from core.worker import Pipeline, Report, Reported, Unit, run_each
+
+DEADLINE = 20.0
+
+
+class Numbers:
+    """A stage over numbers: gives out units, does each number by a function, keeps what was finished."""
+
+    def __init__(self, units: Sequence[Sequence[int]], do: Callable[[int], Outcome]) -> None:
+        self.units = list(units)
+        self.do = do
+        self.finished: list[Reported[int]] = []
+        self.ended_threads = 0
+        self.claims: list[int] = []
+        self.away = 0
+
+    def claim(self, limit: int) -> Sequence[Unit[int]]:
+        self.claims.append(limit)
+        return [self.units.pop(0)] if self.units else []
+
+    def run(self, unit: Unit[int], report: Report[int], stopping: threading.Event) -> None:
+        run_each(unit, self.do, report, stopping)
+
+    def finish(self, reported: Sequence[Reported[int]]) -> int:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("the inventory is away")
+        self.finished += reported
+        return 0
+
+    def end_thread(self) -> None:
+        self.ended_threads += 1
+
+    def outcomes(self) -> dict[int, Outcome]:
+        return {one.item: one.outcome for one in self.finished}
+
+
+def pipeline(stage: Numbers, threads: int = 2) -> Pipeline[int]:
+    return Pipeline(stage, threads=threads, batch=10, flush_files=5, flush_seconds=0.01)
+
+
+def turn(line: Pipeline[int], until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not until():
+        assert time.monotonic() < deadline, "the pipeline does not get on"
+        line.step()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(["done", "raise", "dead", "defect"]), min_size=1, max_size=5), max_size=8))
+def test_every_item_has_exactly_one_outcome(plan: list[list[str]]) -> None:
+    kinds = {number: kind for number, kind in enumerate(kind for unit in plan for kind in unit)}
+    numbers = iter(kinds)
+    units = [[next(numbers) for _ in unit] for unit in plan]
+
+    def do(number: int) -> Outcome:
+        match kinds[number]:
+            case "raise":
+                raise Permanent("EACCES", "no")
+            case "defect":
+                raise KeyError("a defect")
+            case "dead":
+                return Dead("x", "y")
+            case _:
+                return Done()
+
+    stage = Numbers(units, do)
+    line = pipeline(stage)
+    turn(line, lambda: len(stage.finished) >= len(kinds))
+    assert line.drain(DEADLINE)
+    assert sorted(one.item for one in stage.finished) == sorted(kinds)
+    expected = {"done": Done, "raise": Dead, "dead": Dead, "defect": Retry}
+    assert {n: type(o) for n, o in stage.outcomes().items()} == {n: expected[k] for n, k in kinds.items()}
+
+
+def test_a_stage_that_forgets_an_item_is_found_out() -> None:
+    class Forgetful(Numbers):
+        def run(self, unit: Unit[int], report: Report[int], stopping: threading.Event) -> None:
+            super().run(unit[:1], report, stopping)
+
+    stage = Forgetful([[1, 2]], lambda _: Done())
+    line = pipeline(stage)
+    turn(line, lambda: len(stage.finished) == 2)
+    assert stage.outcomes()[2] == Retry("not_reported", "the stage did not say what became of it")
+    assert line.drain(DEADLINE)
+
+
+def test_stopping_finishes_what_is_begun_and_gives_the_rest_back() -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def do(number: int) -> Outcome:
+        began.set()
+        assert go_on.wait(DEADLINE)
+        return Done()
+
+    stage = Numbers([[1, 2], [3], [4]], do)
+    line = pipeline(stage, threads=1)
+    turn(line, began.is_set)
+    line.step()
+    threading.Timer(0.05, go_on.set).start()
+    assert line.drain(DEADLINE)
+    outcomes = stage.outcomes()
+    assert outcomes.pop(1) == Done()
+    assert outcomes
+    assert all(isinstance(outcome, Released) for outcome in outcomes.values())
+    assert stage.ended_threads <= 1
+
+
+def test_a_drain_does_not_outlast_its_time() -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def do(_: int) -> Outcome:
+        began.set()
+        go_on.wait(DEADLINE)
+        return Done()
+
+    stage = Numbers([[1]], do)
+    line = pipeline(stage, threads=1)
+    turn(line, began.is_set)
+    start = time.monotonic()
+    assert not line.drain(0.2)
+    assert time.monotonic() - start < 5
+    go_on.set()
+
+
+def test_an_outage_gives_back_the_unit_and_all_that_waits_and_holds_claims_back() -> None:
+    tried: list[int] = []
+
+    def do(number: int) -> Outcome:
+        tried.append(number)
+        raise Outage("unreachable", "iRODS is away")
+
+    stage = Numbers([[1, 2, 3], [4], [5]], do)
+    line = pipeline(stage, threads=1)
+    turn(line, lambda: len(stage.finished) >= 3)
+    claims = len(stage.claims)
+    for _ in range(5):
+        line.step()
+    assert len(stage.claims) == claims
+    assert tried == [1] or len(tried) <= 3  # of a unit only the first is tried
+    assert all(outcome == Released("iRODS is away") for outcome in stage.outcomes().values())
+    line.drain(DEADLINE)
+
+
+def test_results_are_kept_while_the_inventory_is_away() -> None:
+    stage = Numbers([[1, 2]], lambda _: Done())
+    stage.away = 3
+    line = pipeline(stage)
+    failures = 0
+    deadline = time.monotonic() + DEADLINE
+    while len(stage.finished) < 2:
+        assert time.monotonic() < deadline
+        try:
+            line.step()
+        except Unavailable:
+            failures += 1
+    assert failures == 3
+    assert sorted(stage.outcomes()) == [1, 2]
+    line.drain(DEADLINE)
