@@ -1,0 +1,72 @@
+"""Collections: made level by level, removed with what is in them."""
+
+from __future__ import annotations
+
+from core import paths
+from core.errors import Permanent
+from core.irods import errors, messages
+from core.irods.messages import Api
+from core.irods.queries import Column, equal, select
+from core.irods.session import Session
+
+# what creating answers when the name is taken, or when the parent may not be written
+_MAYBE_THERE = frozenset(
+    {errors.ALREADY_HAS_ITEM, errors.NAME_IS_DATA_OBJECT, errors.NAME_IS_COLLECTION, errors.NO_ACCESS}
+)
+_NO_PARENT = errors.UNKNOWN_COLLECTION
+_PROGRESS, _GO_ON = 99999996, 99999997  # SYS_SVR_TO_CLI_COLL_STAT and its answer
+
+
+def exists(session: Session, path: str) -> bool:
+    """Whether a collection has that path. One round trip (702)."""
+    return bool(select(session, (Column.COLL_ID,), [(Column.COLL_NAME, equal(path))], path=path))
+
+
+def make(session: Session, path: str, known: set[str]) -> None:
+    """Make a collection and those above it that are missing; `known` learns every level that is there afterwards.
+
+    The deepest level is tried first: one round trip (681) when only it is missing. recursiveOpr is not used, for the
+    server's recursive create stops with success at the first level that somebody else has just made, and leaves out the
+    deeper ones. `Permanent` when a data object has the name of a level, or the user may not create one.
+    """
+    paths.check_logical(path)
+    missing: list[str] = []
+    level = path
+    while level.count("/") > 1 and level not in known:
+        if _create(session, level):
+            known.add(level)
+            break
+        missing.append(level)
+        level = paths.split(level)[0]
+    for level in reversed(missing):
+        if not _create(session, level):
+            raise errors.error_for(_NO_PARENT, level, "its parent was removed meanwhile")
+        known.add(level)
+
+
+def _create(session: Session, path: str) -> bool:
+    """Create one level; False when its parent is missing."""
+    reply = session.call(Api.COLL_CREATE, messages.collection(path, {}), path=path, accept=_MAYBE_THERE | {_NO_PARENT})
+    if reply.status >= 0:
+        return True
+    code = errors.nominal(reply.status)
+    if code == _NO_PARENT:
+        return False
+    if exists(session, path):
+        return True
+    if code == errors.NO_ACCESS:
+        raise errors.error_for(code, path, reply.text)
+    raise Permanent(
+        "collection_is_data_object", f"cannot make collection {path}: a data object has that name", "move it"
+    )
+
+
+def remove(session: Session, path: str) -> None:
+    """Remove a collection and all in it, past the trash (679); fine when there is none."""
+    keywords = {"recursiveOpr": "", "forceFlag": ""}
+    absent = {errors.UNKNOWN_COLLECTION, errors.CAT_NO_ROWS_FOUND, errors.OBJ_PATH_DOES_NOT_EXIST}
+    with session.held():
+        reply = session.call(Api.RM_COLL, messages.collection(path, keywords), path=path, accept=absent)
+        while reply.status == _PROGRESS:
+            session.answer(_GO_ON)
+            reply = session.receive(path=path)

@@ -1,0 +1,173 @@
+"""The one gateway to iRODS: what a loader, a verifier or a command asks of it, as verbs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from core import paths
+from core.errors import Permanent, UsageError
+from core.irods import collections, objects, put, register, replicas, resources, stream, targets, verify
+from core.irods.register import Registration
+from core.irods.replicas import Replica
+from core.irods.resources import Resource
+from core.irods.session import Session
+from core.irods.targets import Server
+from core.irods.verify import Verified
+from core.settings import IrodsSettings
+
+
+class Gateway:
+    """One connection to iRODS and its verbs; for one thread, made after fork.
+
+    Paths are logical paths whose names are already escaped (`core.paths`); sizes are bytes; times are microseconds
+    since 1970; checksums are in iRODS notation. Verbs on files raise `core.errors.FileError`s: `Outage` when the
+    service is away or a reply was lost (then the outcome is unknown, and the same verb again converges), `Transient`,
+    `Permanent` (`errors.Exists`: the path is taken), `errors.Locked`, `Mismatch`. The checks raise `UsageError` and
+    `Unavailable`.
+    """
+
+    def __init__(self, settings: IrodsSettings) -> None:
+        """Reads environment file and password (`UsageError` when they are missing); connects at the first verb."""
+        self._settings = settings
+        self._session = Session(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a later verb connects again."""
+        self._session.close()
+
+    @property
+    def connects(self) -> int:
+        """How many connections have been made so far."""
+        return self._session.connects
+
+    def server(self) -> Server:
+        """Who answers and who we are there (one or two round trips, then none); `Unavailable` when nobody answers."""
+        with targets.at_start():
+            version = self._session.version
+            return Server(version, self._session.zone, self._session.user, self._is_admin)
+
+    def check_target(self, collection: str) -> None:
+        """Whether files can be brought below `collection`, which need not exist yet; makes nothing.
+
+        `UsageError`: it is '/', malformed, in an unknown or remote zone, or its deepest existing ancestor may not be
+        written. `Unavailable`: iRODS is away or refuses the login.
+        """
+        targets.check_target(self._session, collection)
+
+    def check_resource(self, name: str, operation: str) -> None:
+        """Whether `operation` (a job's) can use that resource; `UsageError` when it is unknown, or not a root for
+        put, or neither leaf nor root for registration."""
+        with targets.at_start():
+            resources.check(self._resources, name, operation)
+
+    def make_collections(self, path: str, known: set[str] | None = None) -> None:
+        """Make a collection and its missing ancestors, parent before child (681).
+
+        `known` are paths that exist; it grows. One round trip when only the last level is missing. `Permanent` when a
+        data object has the name of a level or the user may not create one.
+        """
+        collections.make(self._session, path, set() if known is None else known)
+
+    def remove_collection(self, path: str) -> None:
+        """Remove a collection and all in it, past the trash (679); fine when there is none."""
+        collections.remove(self._session, path)
+
+    def put_bytes(self, path: str, data: bytes, *, checksum: str, resource: str | None, overwrite: bool) -> None:
+        """Put a small file in one call (606) whose bytes the server re-reads and compares with `checksum`.
+
+        `errors.Exists` when an object with other bytes is there and `overwrite` is not set. What a dead client left is
+        overwritten in any case.
+        """
+        paths.check_logical(path)
+        put.put_bytes(self._session, path, data, checksum=checksum, resource=resource, overwrite=overwrite)
+
+    def put_stream(
+        self,
+        path: str,
+        read_at: stream.ReadAt,
+        size: int,
+        *,
+        resource: str | None,
+        overwrite: bool,
+        progress: stream.Progress | None = None,
+    ) -> str:
+        """Put a file of any size in bounded memory and return the SHA-256 of the bytes read, stored in the catalogue
+        too.
+
+        `read_at(offset, length)` gives bytes of the source. `Changed` when it ends before `size`; else as
+        `put_bytes`.
+        """
+        paths.check_logical(path)
+        return stream.put_stream(
+            self._session, path, read_at, size, resource=resource, overwrite=overwrite, progress=progress
+        )
+
+    def register(
+        self,
+        path: str,
+        physical_path: str,
+        size: int,
+        modified_at: int,
+        *,
+        resource: str | None,
+        checksum: str | None = None,
+    ) -> None:
+        """Register a file where it lies (20008, else 630), or update an object registered from there before (622).
+
+        `Permanent` of class wrong_path or wrong_resource when the object has another file; iRODS does not look at the
+        file.
+        """
+        paths.check_logical(path)
+        row = Registration(path, physical_path, size, modified_at, checksum)
+        register.register(self._session, row, self._resource(resource))
+
+    def replicas(self, path: str) -> list[Replica]:
+        """The replicas of one data object by number; [] when there is none (702)."""
+        return replicas.replicas(self._session, path)
+
+    def verify(self, path: str, *, size: int, checksum: str) -> Verified:
+        """Prove by re-reading them that all good replicas hold the source's bytes (702, 629); `Mismatch` when not."""
+        return verify.verify(self._session, path, size=size, checksum=checksum)
+
+    def remove(self, path: str, *, force: bool) -> None:
+        """Remove a data object, to the trash or past it (615); fine when there is none."""
+        objects.remove(self._session, path, force=force)
+
+    def unregister(self, path: str) -> None:
+        """Take a data object out of the catalogue and leave its files (615); fine when there is none."""
+        objects.unregister(self._session, path)
+
+    def unlock(self, path: str) -> bool:
+        """Set replicas that a dead client left intermediate or locked to stale (622); whether there were any.
+
+        `errors.Locked` with the command for an administrator when this user is not a rodsadmin.
+        """
+        return replicas.unlock(self._session, path, replicas.replicas(self._session, path))
+
+    @cached_property
+    def _is_admin(self) -> bool:
+        return targets.is_admin(self._session)
+
+    @cached_property
+    def _resources(self) -> dict[str, Resource]:
+        return resources.read_resources(self._session)
+
+    def _resource(self, name: str | None) -> Resource | None:
+        """The resource to register on; a wrong one is the job's fault, found at its start, and here the file's."""
+        if name is None:
+            return None
+        try:
+            resources.check(self._resources, name, "register")
+        except UsageError as problem:
+            raise Permanent("wrong_resource", problem.message, problem.hint) from problem
+        return self._resources[name]

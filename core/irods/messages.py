@@ -1,0 +1,169 @@
+"""The packed structs of the calls this project makes, built of python-irodsclient's message classes.
+
+Layouts are those of the server's rodsPackInstruct.h. Over XML an absent pointer is null, an absent int is left
+undefined, so every int is always sent; a string in `str x[N]` must have fewer than N bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from functools import cache
+from typing import Any
+
+from irods.message import (
+    CollectionRequest,
+    FileOpenRequest,
+    GenQueryResponse,
+    GenQueryResponseColumn,
+    JSON_Binary_Request,
+    ModDataObjMeta_for_session,
+    OpenedDataObjRequest,
+    StringStringMap,
+)
+from irods.message.message import Message
+from irods.message.property_types import IntegerProperty, StringProperty, SubmessageProperty
+
+MAX_SQL_ATTR = 50
+"""SqlResult_PI structs in a GenQueryOut_PI; all must be sent, a missing one is an unpack error."""
+BULK_ROWS = 50
+"""Rows in one 688 call: the server does not check, but its reply buffer holds no more."""
+MAX_NAME_LEN, NAME_LEN = 1088, 64
+
+
+class Api(IntEnum):
+    """API numbers (apiNumberData.h); those of 20000 and above are unknown to python-irodsclient 3.3.0."""
+
+    DATA_OBJ_OPEN = 602
+    DATA_OBJ_PUT = 606
+    DATA_OBJ_GET = 608
+    DATA_OBJ_UNLINK = 615
+    MOD_DATA_OBJ_META = 622
+    DATA_OBJ_CHKSUM = 629
+    PHY_PATH_REG = 630
+    STRUCT_FILE_EXT_AND_REG = 665
+    STRUCT_FILE_BUNDLE = 666
+    DATA_OBJ_CLOSE = 673
+    DATA_OBJ_LSEEK = 674
+    DATA_OBJ_READ = 675
+    DATA_OBJ_WRITE = 676
+    RM_COLL = 679
+    COLL_CREATE = 681
+    BULK_DATA_OBJ_REG = 688
+    GEN_QUERY = 702
+    GET_FILE_DESCRIPTOR_INFO = 20000
+    REPLICA_CLOSE = 20004
+    TOUCH = 20007
+    REGISTER_PHYSICAL_PATH = 20008
+
+
+class StructFileExtAndReg(Message):  # type: ignore[misc]
+    """StructFileExtAndRegInp_PI, of 665 and 666: the archive's path and the collection it is unpacked to or packed
+    from."""
+
+    _name = "StructFileExtAndRegInp_PI"
+    objPath = StringProperty()
+    collection = StringProperty()
+    oprType = IntegerProperty()
+    flags = IntegerProperty()
+    KeyValPair_PI = SubmessageProperty(StringStringMap)
+
+
+def data_object(
+    path: str,
+    keywords: Mapping[str, str],
+    *,
+    size: int = 0,
+    create_mode: int = 0,
+    open_flags: int = 0,
+    threads: int = 0,
+    operation: int = 0,
+) -> Any:
+    """DataObjInp_PI, of most calls about one data object."""
+    return FileOpenRequest(
+        objPath=path,
+        createMode=create_mode,
+        openFlags=open_flags,
+        offset=0,
+        dataSize=size,
+        numThreads=threads,
+        oprType=operation,
+        KeyValPair_PI=StringStringMap(dict(keywords)),
+    )
+
+
+def opened(
+    descriptor: int, keywords: Mapping[str, str], *, length: int = 0, offset: int = 0, whence: int = 0, written: int = 0
+) -> Any:
+    """OpenedDataObjInp_PI, of write, lseek and close."""
+    return OpenedDataObjRequest(
+        l1descInx=descriptor,
+        len=length,
+        whence=whence,
+        oprType=0,
+        offset=offset,
+        bytesWritten=written,
+        KeyValPair_PI=StringStringMap(dict(keywords)),
+    )
+
+
+def collection(path: str, keywords: Mapping[str, str]) -> Any:
+    """CollInpNew_PI, of collection create and remove."""
+    return CollectionRequest(collName=path, flags=0, oprType=0, KeyValPair_PI=StringStringMap(dict(keywords)))
+
+
+def struct_file(path: str, collection_path: str, keywords: Mapping[str, str]) -> StructFileExtAndReg:
+    """StructFileExtAndRegInp_PI."""
+    return StructFileExtAndReg(
+        objPath=path,
+        collection=collection_path,
+        oprType=0,
+        flags=0,
+        KeyValPair_PI=StringStringMap(dict(keywords)),
+    )
+
+
+def json_body(value: Mapping[str, object]) -> Any:
+    """BinBytesBuf_PI with JSON inside, of the calls of 20000 and above."""
+    return JSON_Binary_Request(value)
+
+
+class _Version:
+    """What python-irodsclient's factory of DataObjInfo_PI asks a session for: iRODS 5 added a field at its end."""
+
+    def __init__(self, version: tuple[int, ...]) -> None:
+        self.server_version = version
+
+
+@cache
+def _mod_data_obj_meta(five: bool) -> Any:
+    return ModDataObjMeta_for_session(_Version((5,) if five else (4,)))
+
+
+def mod_data_object(
+    path: str, changes: Mapping[str, str], *, replica: int, hierarchy: str, version: tuple[int, ...]
+) -> Any:
+    """ModDataObjMeta_PI, of 622: set columns of one replica, which `replica` and `hierarchy` name; rodsadmin only."""
+    five = version >= (5,)
+    message_class = _mod_data_obj_meta(five)
+    info_class = dict(message_class._ordered_properties)["dataObjInfo"].message_cls
+    fields: dict[str, object] = {
+        name: "" if isinstance(kind, StringProperty) else 0 for name, kind in info_class._ordered_properties
+    }
+    fields |= {"objPath": path, "replNum": replica, "rescHier": hierarchy, "KeyValPair_PI": StringStringMap({})}
+    return message_class(dataObjInfo=info_class(**fields), regParam=StringStringMap(dict(changes)))
+
+
+def bulk_rows(columns: Sequence[tuple[int, int, Sequence[str]]]) -> Any:
+    """GenQueryOut_PI as a request, of 688: (column number, length limit, one value a row), padded to 50 columns."""
+    filled = [
+        GenQueryResponseColumn(attriInx=number, reslen=length, value=values) for number, length, values in columns
+    ]
+    padding = [GenQueryResponseColumn(attriInx=0, reslen=0, value=[])] * (MAX_SQL_ATTR - len(filled))
+    return GenQueryResponse(
+        rowCnt=len(columns[0][2]),
+        attriCnt=len(filled),
+        continueInx=0,
+        totalRowCount=0,
+        SqlResult_PI=filled + padding,
+    )

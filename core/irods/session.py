@@ -1,0 +1,200 @@
+"""One connection to iRODS for one thread: made lazily, after fork; recycled by age and after errors; closed by its
+owner."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from irods.connection import Connection
+from irods.exception import NetworkException, iRODSException
+from irods.pool import Pool
+
+from core.errors import FileError, Outage, UsageError
+from core.irods import errors, wire
+from core.irods.environment import read_account
+from core.irods.messages import Api
+from core.settings import IrodsSettings
+
+APPLICATION = "irods-inventory-loader"
+
+
+class Packable(Protocol):
+    """A packed struct to be: python-irodsclient's Message."""
+
+    def pack(self) -> str:
+        """The struct as XML."""
+
+
+class Session:
+    """A connection that comes back: each call that finds none makes one. Not to be shared between threads."""
+
+    def __init__(self, settings: IrodsSettings) -> None:
+        """Reads the environment and the password (`UsageError`), connects nowhere yet."""
+        self._settings = settings
+        self._account = read_account(settings)
+        self._connection: Any = None
+        self._born = 0.0
+        self._held = 0
+        self.connects = 0
+        """Connections made so far."""
+
+    @property
+    def where(self) -> str:
+        """host:port, for messages."""
+        return f"{self._account.host}:{self._account.port}"
+
+    @property
+    def user(self) -> str:
+        """The user whose rights apply."""
+        return str(self._account.client_user)
+
+    @property
+    def zone(self) -> str:
+        """The zone of that user."""
+        return str(self._account.client_zone)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The server's version; connects if need be."""
+        return tuple(self._connected().server_version)
+
+    def call(
+        self,
+        api: Api,
+        message: Packable,
+        stream: wire.Buffer = b"",
+        *,
+        path: str = "",
+        accept: AbstractSet[int] = frozenset(),
+    ) -> wire.Reply:
+        """Send one request and return its reply.
+
+        A negative status raises by `errors.error_for`, unless its nominal code is in `accept`. A broken connection or a
+        timeout raises `Outage`, and then nobody knows whether the server has done what was asked.
+        """
+        self.send(api, message, stream)
+        return self.receive(path=path, accept=accept)
+
+    def send(self, api: Api, message: Packable, stream: wire.Buffer = b"") -> None:
+        """The first half of `call`; its reply must be received before anything else is called on another thread."""
+        body = message.pack().encode("utf-8")
+        try:
+            wire.send(self._connected().socket, api, body, stream)
+        except OSError as problem:
+            self.close()
+            raise errors.lost(problem, self.where) from problem
+
+    def receive(self, *, path: str = "", accept: AbstractSet[int] = frozenset()) -> wire.Reply:
+        """The second half of `call`."""
+        try:
+            reply = wire.receive(self._connection.socket)
+        except OSError as problem:
+            self.close()
+            raise errors.lost(problem, self.where) from problem
+        if reply.status < 0 and errors.nominal(reply.status) not in accept:
+            if errors.nominal(reply.status) in errors.POISONED:
+                self.close()
+            raise errors.error_for(reply.status, path, reply.text)
+        return reply
+
+    def answer(self, value: int) -> None:
+        """Send the bare number that a server waiting in the middle of a call wants (remove collection does)."""
+        try:
+            self._connection.socket.sendall(value.to_bytes(4, "big"))
+        except OSError as problem:
+            self.close()
+            raise errors.lost(problem, self.where) from problem
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the connection for its whole block: descriptors that are open on it would be lost with it."""
+        self._connected()
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    @contextmanager
+    def fresh(self) -> Iterator[Session]:
+        """Another connection, for this block only: what 665 and 666 leak on an agent goes with it."""
+        other = Session(self._settings)
+        try:
+            yield other
+        finally:
+            other.close()
+            self.connects += other.connects
+
+    def close(self) -> None:
+        """Leave the server, politely if it still listens. A later call connects again."""
+        connection, self._connection = self._connection, None
+        if connection is None or connection.socket is None:
+            return
+        farewell = wire.frame("RODS_DISCONNECT", 0)
+        try:
+            connection.socket.settimeout(1)
+            connection.socket.sendall(farewell)
+        except OSError:
+            pass  # it is gone already
+        finally:
+            connection.socket.close()
+
+    def _connected(self) -> Any:
+        too_old = time.monotonic() - self._born > self._settings.session_seconds
+        if self._connection is not None and too_old and not self._held:
+            self.close()
+        if self._connection is None:
+            if self._held:
+                # descriptors were open on the connection that broke; going on with a new one would write elsewhere
+                raise Outage("connection_lost", f"lost the connection to iRODS at {self.where} in the middle of a call")
+            self._connection = self._connect()
+            self._born = time.monotonic()
+            self.connects += 1
+        return self._connection
+
+    def _connect(self) -> Any:
+        if self.connects:
+            self._account = self._account_again()
+        pool = Pool(self._account, APPLICATION)
+        pool.connection_timeout = self._settings.timeout_seconds
+        try:
+            connection = Connection(pool, self._account)
+        except NetworkException as problem:
+            cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
+            raise errors.lost(cause, self.where) from problem
+        except iRODSException as problem:
+            raise self._refused(getattr(problem, "code", 0), problem) from problem
+        except KeyError as problem:
+            # python-irodsclient looks a code up that its table lacks
+            raise self._refused(problem.args[0] if isinstance(problem.args[0], int) else 0, problem) from problem
+        except ssl.SSLError as problem:
+            hint = "check irods_ssl_ca_certificate_file and irods_ssl_verify_server"
+            raise Outage(
+                "tls", f"TLS with iRODS at {self.where} failed: {problem.reason or problem}", hint
+            ) from problem
+        except OSError as problem:
+            raise errors.lost(problem, self.where) from problem
+        except (RuntimeError, ValueError, AttributeError) as problem:
+            raise Outage("auth", f"cannot log in to iRODS at {self.where}: {problem}") from problem
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+
+    def _account_again(self) -> Any:
+        """Passwords and PAM tokens rotate while a pod lives."""
+        try:
+            return read_account(self._settings)
+        except UsageError as problem:
+            raise Outage("auth", problem.message, problem.hint) from problem
+
+    def _refused(self, code: int, problem: Exception) -> FileError:
+        who = f"user {self.user}#{self.zone} on {self.where}"
+        error = errors.error_for(code, who) if code else Outage("refused", f"iRODS refuses {who}: {problem}")
+        # whatever keeps a session from starting is nobody's file
+        return error if isinstance(error, Outage) else Outage(error.error, error.message, error.hint)

@@ -1,0 +1,141 @@
+"""Putting one file of any size through open, write and close, in memory bounded by a buffer, hashing it as it
+passes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from core import checksums
+from core.errors import Changed, FileError, Mismatch, Transient
+from core.irods import messages, objects, put, register, replicas
+from core.irods.messages import Api
+from core.irods.replicas import Replica
+from core.irods.session import Session
+
+BUFFER_BYTES = 4 * 1024 * 1024
+WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+ReadAt = Callable[[int, int], bytes]
+"""(offset, length) → bytes of the source; fewer than asked for only at its end."""
+Progress = Callable[[int], None]
+"""Called with the number of bytes sent so far."""
+
+
+def put_stream(
+    session: Session,
+    path: str,
+    read_at: ReadAt,
+    size: int,
+    *,
+    resource: str | None,
+    overwrite: bool,
+    progress: Progress | None = None,
+) -> str:
+    """Put `size` bytes and return their checksum, which the catalogue then holds too.
+
+    Each byte is read once: it is hashed while the server writes the one before it. The size goes along with the open,
+    so that the server marks a new replica stale when the client dies; afterwards size and status are read back, for
+    the server reports a wrong size as success. `errors.Exists` without `overwrite`, `Changed` when the source is
+    shorter than `size`, `Transient` when the catalogue does not show what was sent.
+    """
+    existing = replicas.replicas(session, path)
+    if not overwrite and (finished := _finished(session, path, existing, read_at, size)):
+        return finished
+    put.refuse_other_root(path, existing, resource)
+    replicas.unlock(session, path, existing)
+    checksum = _write(session, path, read_at, size, resource, progress, is_new=not existing)
+    _settle(session, path, size, checksum)
+    return checksum
+
+
+def _finished(session: Session, path: str, rows: list[Replica], read_at: ReadAt, size: int) -> str | None:
+    """The checksum, when an earlier attempt of ours wrote everything and lost the connection before it was recorded.
+
+    Such an object is good, has the right size and no checksum. Any other object with a good replica is somebody's.
+    """
+    if not any(row.good for row in rows):
+        return None
+    if any(row.checksum or row.size != size or not row.good for row in rows):
+        put.refuse_existing(path, rows)
+    ours = checksums.checksum_of_chunks(_chunks(path, read_at, size))
+    if objects.read_checksum(session, path, "sha2") != (ours, size):
+        put.refuse_existing(path, rows)
+    _settle(session, path, size, ours)
+    return ours
+
+
+def _write(
+    session: Session,
+    path: str,
+    read_at: ReadAt,
+    size: int,
+    resource: str | None,
+    progress: Progress | None,
+    *,
+    is_new: bool,
+) -> str:
+    hasher = checksums.Hasher("sha2")
+    keywords = {"dataSize": str(size), "dataType": "generic"} | ({"destRescName": resource} if resource else {})
+    with session.held():
+        descriptor = objects.open_object(session, path, WRITE_FLAGS, keywords, size=size, operation=put.PUT_OPERATION)
+        try:
+            sent = 0
+            for count in _send(session, path, descriptor, _chunks(path, read_at, size), hasher):
+                sent += count
+                if progress is not None:
+                    progress(sent)
+        except Exception:
+            # a network error has taken the descriptor with it; the agent closes it and the wrong size makes it stale
+            with suppress(FileError):
+                objects.close_object(session, path, descriptor)
+                if is_new:
+                    objects.remove(session, path, force=True)
+            raise
+        objects.close_object(session, path, descriptor)
+    return hasher.checksum
+
+
+def _send(
+    session: Session, path: str, descriptor: int, chunks: Iterator[bytes], hasher: checksums.Hasher
+) -> Iterator[int]:
+    chunk = next(chunks, None)
+    while chunk is not None:
+        session.send(Api.DATA_OBJ_WRITE, messages.opened(descriptor, {}, length=len(chunk)), chunk)
+        try:
+            hasher.update(chunk)
+            following = next(chunks, None)
+        finally:
+            written = session.receive(path=path).status
+        if written != len(chunk):
+            raise Transient("short_write", f"iRODS wrote {written} of {len(chunk)} bytes of {path}")
+        yield written
+        chunk = following
+
+
+def _chunks(path: str, read_at: ReadAt, size: int) -> Iterator[bytes]:
+    offset = 0
+    while offset < size:
+        chunk = read_at(offset, min(BUFFER_BYTES, size - offset))
+        if not chunk:
+            raise Changed("source_shrunk", f"the source of {path} ends at {offset} of {size} bytes")
+        yield chunk
+        offset += len(chunk)
+
+
+def _settle(session: Session, path: str, size: int, checksum: str) -> None:
+    """Read the replicas back and give the good ones their checksum."""
+    rows = [row for row in replicas.replicas(session, path) if row.good]
+    if not rows or any(row.size != size for row in rows):
+        shown = ", ".join(f"{row.size} bytes on {row.hierarchy}" for row in rows) or "no good replica"
+        raise Transient("short_write", f"sent {size} bytes of {path}; the catalogue shows {shown}", "it is put again")
+    for row in rows:
+        # of an overwritten replica that had a checksum the server has computed a new one by itself
+        if (
+            row.checksum
+            and checksums.scheme_of(row.checksum) == checksums.scheme_of(checksum)
+            and row.checksum != checksum
+        ):
+            words = f"{path} on {row.hierarchy}: sent {checksum}, iRODS computed {row.checksum}"
+            raise Mismatch("checksum_mismatch", words)
+    register.set_checksum(session, path, [row for row in rows if row.checksum != checksum], checksum)

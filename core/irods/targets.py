@@ -1,0 +1,88 @@
+"""What can be said about a server, a target collection and a user before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from core import paths
+from core.errors import FileError, Permanent, Unavailable, UsageError
+from core.irods import collections
+from core.irods.queries import Column, equal, select
+from core.irods.session import Session
+
+MODIFY_OBJECT = 1120
+"""The access type from which on a user may create in a collection; own is 1200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server that answers, and who we are there."""
+
+    version: tuple[int, ...]
+    zone: str
+    user: str
+    is_admin: bool
+    features: frozenset[str] = field(default_factory=frozenset)
+    """Fast ways it takes: bulk_register (688), register_json (20008), bundle (665), pack (666)."""
+
+
+@contextmanager
+def at_start() -> Iterator[None]:
+    """A server that cannot be used is `Unavailable` for a check, not the failure of a file."""
+    try:
+        yield
+    except FileError as problem:
+        raise Unavailable(problem.message, problem.hint) from problem
+
+
+def is_admin(session: Session) -> bool:
+    """Whether our user is a rodsadmin. One round trip (702)."""
+    conditions = [(Column.USER_NAME, equal(session.user)), (Column.USER_ZONE, equal(session.zone))]
+    return ("rodsadmin",) in select(session, (Column.USER_TYPE,), conditions)
+
+
+def check_target(session: Session, collection: str) -> None:
+    """Whether files can be brought below `collection`, which need not exist; nothing is made."""
+    if collection == "/":
+        raise UsageError("the target '/' can hold only zones", "name a collection: /zone/home/…")
+    try:
+        paths.check_logical(collection)
+    except Permanent as problem:
+        raise UsageError(problem.message, problem.hint) from None
+    with at_start():
+        _check_zone(session, collection)
+        ancestor = _deepest(session, collection)
+        if not _may_write(session, ancestor):
+            hint = f"as its owner: ichmod write {session.user} {ancestor}"
+            raise UsageError(f"user {session.user}#{session.zone} may not write to {ancestor}", hint)
+
+
+def _check_zone(session: Session, collection: str) -> None:
+    zone = collection.split("/")[1]
+    zones = {row[0]: row[1] for row in select(session, (Column.ZONE_NAME, Column.ZONE_TYPE))}
+    if zone not in zones:
+        raise UsageError(f"zone {zone!r} of {collection} is unknown", f"known zones: {', '.join(sorted(zones))}")
+    if zones[zone] == "remote":
+        raise UsageError(f"zone {zone!r} of {collection} is a remote zone", "connect to a server of that zone")
+
+
+def _deepest(session: Session, collection: str) -> str:
+    level = collection
+    while not collections.exists(session, level):
+        if level.count("/") == 1:
+            raise UsageError(f"the user may not see {level}, above {collection}", "check the user's permissions")
+        level = paths.split(level)[0]
+    return level
+
+
+def _may_write(session: Session, collection: str) -> bool:
+    """By the access rows of the collection for the user and its groups; a rodsadmin has no bypass here."""
+    who = [(Column.USER_NAME, equal(session.user)), (Column.USER_ZONE, equal(session.zone))]
+    ours = {row[0] for row in select(session, (Column.USER_ID,), who)}
+    for user in list(ours):
+        ours |= {row[0] for row in select(session, (Column.USER_GROUP_ID,), [(Column.USER_ID, equal(user))])}
+    columns = (Column.COLL_ACCESS_TYPE, Column.COLL_ACCESS_USER_ID)
+    rows = select(session, columns, [(Column.COLL_NAME, equal(collection))], path=collection)
+    return any(int(access) >= MODIFY_OBJECT and user in ours for access, user in rows)

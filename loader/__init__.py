@@ -1,0 +1,1 @@
+"""The loader pod: brings files into iRODS, by put or by registration."""

@@ -1,0 +1,1 @@
+"""The watcher pod: scans the source and keeps the inventory like it."""
