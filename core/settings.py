@@ -82,6 +82,12 @@ class IrodsSettings(Section):
     """Age at which a connection is replaced, because an agent's memory grows along its life."""
     single_buffer_bytes: Count = 32 * 1024 * 1024
     """Files up to this size are put in one call that carries their checksum."""
+    bulk_registration: bool = True
+    """Register by bulk calls (688), which check neither the physical path nor acSetChkFilePathPerm. false: one by one
+    (20008)."""
+    bundles: bool = True
+    """Put and verify small files by bundles (665, 666), which do not fire the put and checksum PEPs. false: one by
+    one."""
 
 
 class JobSettings(Section):
@@ -107,7 +113,7 @@ class JobSettings(Section):
 class WatcherSettings(Section):
     """The watcher pods, which scan the source."""
 
-    directories: Count = 16
+    directories: Count = 200
     """Directories claimed at a time."""
     rows: Count = 20_000
     """Entries handed to the inventory in one COPY."""

@@ -71,7 +71,7 @@ def run_each(unit: Unit[Item], do: Callable[[Item], Outcome], report: Report[Ite
 def _outcome(do: Callable[[Item], Outcome], item: Item) -> Outcome:
     try:
         return do(item)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever is raised is this item's outcome
         return outcome_of(error)
 
 
@@ -219,7 +219,7 @@ class Pipeline(Generic[Item]):
         left: Outcome | None = None
         try:
             self._stage.run(unit, report, self._stopping)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever is raised is the outcome of what is left
             left = outcome_of(error)
         if left is None:
             left = (

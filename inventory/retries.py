@@ -32,7 +32,9 @@ def retry_dead(database: Database, job: int, *, actor: str = "cli") -> int:
             {"job": job},
         )
         connection.execute(
-            text("UPDATE inventory.job SET state = 'running', finished_at = NULL WHERE id = :job AND state = 'finished'"),
+            text(
+                "UPDATE inventory.job SET state = 'running', finished_at = NULL WHERE id = :job AND state = 'finished'"
+            ),
             {"job": job},
         )
         note(connection, actor, "dead_retried", job, files=files)

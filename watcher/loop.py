@@ -105,9 +105,10 @@ class WatchLoop:
         with self._database.begin() as connection:
             merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
             count = merge.add(listed)
-            for directory, _ in listed:
-                self._finished(directory, merge.finish(directory, job.settings.rescan_seconds))
-        self._done([directory for directory, _ in listed], job, count)
+            directories = [directory for directory, _ in listed]
+            mine = merge.finish(directories, job.settings.rescan_seconds)
+        self._done(directories, mine)
+        self._pressure.added(job.id, count)
 
     def _merge_in_parts(self, job: Job, directory: ClaimedDirectory, head: list[Entry], rest: Iterator[Entry]) -> None:
         """A directory too large for memory: a transaction for each part, and one more that ends it."""
@@ -126,17 +127,14 @@ class WatchLoop:
             return
         with self._database.begin() as connection:
             merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
-            self._finished(directory, merge.finish(directory, job.settings.rescan_seconds, remembered=total))
-        self._done([directory], job, 0)
+            mine = merge.finish([directory], job.settings.rescan_seconds, remembered=total)
+        self._done([directory], mine)
 
-    def _finished(self, directory: ClaimedDirectory, mine: bool) -> None:
-        if not mine:
-            log.warning("scan_fenced", directory=directory.path, hint="another watcher has taken it over")
-
-    def _done(self, directories: list[ClaimedDirectory], job: Job, entries: int) -> None:
-        self._pressure.added(job.id, entries)
+    def _done(self, directories: list[ClaimedDirectory], mine: list[int]) -> None:
         for directory in directories:
             self._held.pop(directory.id, None)
+            if directory.id not in mine:
+                log.warning("scan_fenced", directory=directory.path, hint="another watcher has taken it over")
 
     def _failed(self, directory: ClaimedDirectory, error: IngestError) -> None:
         """A directory that cannot be listed is tried again, vanishes, or waits for a person; nothing in it is touched."""

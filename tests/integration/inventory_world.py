@@ -40,7 +40,7 @@ class World:
             with self.database.begin() as connection:
                 merge = Merge(connection, watcher, self.job.settings.settle_seconds)
                 merge.add([(directory, entries)])
-                merge.finish(directory, self.job.settings.rescan_seconds)
+                merge.finish([directory], self.job.settings.rescan_seconds)
 
     def add(self, *names: str, size: int = 1) -> None:
         self.scan([Entry(name, "f", size, 1_700_000_000_000_000) for name in names])

@@ -102,7 +102,7 @@ def test_a_large_directory_is_merged_in_parts_and_nothing_vanishes_between_them(
             merge.add([(directory, [Entry(name, "f", 1, OLD) for name in part])])
             merge.remember(first_part=number == 0)
     with world.database.begin() as connection:
-        assert Merge(connection, world.watcher).finish(directory, None, remembered=4)
+        assert Merge(connection, world.watcher).finish([directory], None, remembered=4)
     assert world.counts() == {"discovered": 4, "vanished": 1}
 
 
@@ -116,7 +116,7 @@ def test_a_watcher_taken_for_dead_changes_nothing(world: World) -> None:
     with world.database.begin() as connection:
         merge = Merge(connection, zombie)
         merge.add([(directory, [Entry("ghost", "f", 1, OLD), Entry("phantom", "d", 0, OLD)])])
-        assert not merge.finish(directory, None)
+        assert merge.finish([directory], None) == []
     assert world.rows() == [("a", "discovered")]
     assert world.one("SELECT count(*) FROM inventory.directory") == 1
     assert listing.claim(world.database, zombie, [world.job.id], 10) == []

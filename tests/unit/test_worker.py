@@ -62,7 +62,7 @@ def turn(line: Pipeline[int], until: Callable[[], bool]) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["done", "raise", "dead", "defect"]), min_size=1, max_size=5), max_size=8))
 def test_every_item_has_exactly_one_outcome(plan: list[list[str]]) -> None:
-    kinds = {number: kind for number, kind in enumerate(kind for unit in plan for kind in unit)}
+    kinds = dict(enumerate(kind for unit in plan for kind in unit))
     numbers = iter(kinds)
     units = [[next(numbers) for _ in unit] for unit in plan]
 

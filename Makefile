@@ -1,0 +1,46 @@
+# make demo   ingest real files with real processes: SOURCE=folder OPERATION=put|put_sync|register_sync
+# make test   everything a change must pass: lint, types, import contracts, tests
+# make lint   the same without the tests
+# make docs   write config.yml, docs/settings.md and docs/commands.md from the code
+# make clean  remove the demo's data and all caches
+
+PYTHON_IN_VENV := .venv/bin/python
+TEST_PROCESSES ?= 2
+
+.PHONY: demo test lint docs clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: .venv/installed
+	@set --; \
+	[ -z "$$SOURCE" ] || set -- "$$@" --source "$$SOURCE"; \
+	[ -z "$$OPERATION" ] || set -- "$$@" --operation "$$OPERATION"; \
+	exec $(PYTHON_IN_VENV) -m scripts.demo "$$@"
+
+test: .venv/installed-dev
+	@TEST_PROCESSES=$(TEST_PROCESSES) scripts/check.sh lint test
+
+lint: .venv/installed-dev
+	@scripts/check.sh lint
+
+docs: .venv/installed-dev
+	@$(PYTHON_IN_VENV) -m scripts.write_docs
+
+# installed again only when pyproject.toml changed
+.venv/installed: pyproject.toml
+	@scripts/make_venv.sh '.[sandbox]'
+	@touch $@
+
+.venv/installed-dev: pyproject.toml
+	@scripts/make_venv.sh '.[sandbox,dev]'
+	@touch .venv/installed $@
+
+# as root the demo's database may lie elsewhere: a file of that name says where
+clean:
+	@[ ! -d .demo ] || find .demo -name elsewhere -exec \
+		sh -c '$(PYTHON_IN_VENV) -m sandbox.postgres --remove --folder "$$(dirname "$$1")"' sh {} \;
+	@rm -rf .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""`ingest config`: what is in force, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import yaml
+from pydantic import SecretStr
+
+from core.settings_file import Loaded
+from core.settings_sources import setting_fields
+from scripts.frame import Invocation
+
+MASK = "********"
+
+
+@click.group("config")
+def group() -> None:
+    """See the settings."""
+
+
+@group.command("check")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, by key, instead of YAML.")
+@click.pass_obj
+def check(invocation: Invocation, as_json: bool) -> None:
+    """Check the settings and print what is in force.
+
+    Each value is followed by where it comes from: default, a line of config.yml, or an environment variable. Passwords
+    are masked. Bad settings are refused with exit code 2.
+    """
+    loaded = invocation.load()
+    if as_json:
+        click.echo(json.dumps(_by_key(loaded), indent=2))
+    else:
+        _print_yaml(loaded)
+
+
+def _by_key(loaded: Loaded) -> dict[str, dict[str, object]]:
+    """Return for each key its value, the kind of place it comes from and the place."""
+    answer: dict[str, dict[str, object]] = {}
+    for key in setting_fields():
+        given = loaded.origins.get(key)
+        source, place = (given.layer, given.place) if given else ("default", None)
+        answer[key] = {"value": _shown(loaded, key), "source": source, "place": place}
+    return answer
+
+
+def _print_yaml(loaded: Loaded) -> None:
+    click.echo(f"# {loaded.file or 'no config.yml was found'}")
+    printed = ""
+    for key in setting_fields():
+        section, name = key.split(".")
+        if section != printed:
+            click.echo(f"{section}:")
+            printed = section
+        given = loaded.origins.get(key)
+        value = yaml.safe_dump(_shown(loaded, key), width=10_000).removesuffix("...\n").strip()
+        click.echo(f"  {name}: {value}  # {given.place if given else 'default'}")
+
+
+def _shown(loaded: Loaded, key: str) -> object:
+    section, name = key.split(".")
+    value = getattr(getattr(loaded.settings, section), name)
+    if isinstance(value, SecretStr):
+        return MASK
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,101 @@
+"""What all commands have in common: help in sections, settings, and errors of one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from core.errors import IngestError
+from core.settings import Settings
+from core.settings_file import Loaded, load
+from scripts import interrupts
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What the options before the command said; a command gets it by `@click.pass_obj`."""
+
+    config: Path | None = None
+    debug: bool = False
+
+    def load(self, overrides: Mapping[str, object] | None = None) -> Loaded:
+        """Return the settings in force and where they come from. Raises UsageError when they are refused."""
+        return load(self.config, os.environ, overrides or {})
+
+    def settings(self, overrides: Mapping[str, object] | None = None) -> Settings:
+        """Return the settings in force. Raises UsageError when they are refused."""
+        return self.load(overrides).settings
+
+
+class Sections(click.Group):
+    """A group whose help lists its commands by what they are for."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own signature, passed on
+        self.sections: dict[str, list[str]] = {}
+
+    def add(self, command: click.Command, section: str) -> None:
+        """Add a command to a section of the help, making the section when it is new."""
+        assert command.name
+        self.add_command(command)
+        self.sections.setdefault(section, []).append(command.name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(path, text) for name in names for path, text in _rows(self.commands[name])])
+
+
+def _rows(command: click.Command) -> list[tuple[str, str]]:
+    """Return (path, one line) of a command, or of each command of a group: two levels fit a screen."""
+    assert command.name
+    if not isinstance(command, click.Group):
+        return [(command.name, command.get_short_help_str(limit=90))]
+    return [(f"{command.name} {name}", inner.get_short_help_str(limit=90)) for name, inner in command.commands.items()]
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; every error becomes one line on standard error."""
+    interrupts.end_on_interrupt()
+    debug = "--debug" in arguments
+    try:
+        answer = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except IngestError as error:
+        if debug:
+            raise
+        return _complain(name, str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        return _complain(name, _usage(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return interrupts.EXIT_CODE
+    except BrokenPipeError:
+        # `| head` has read enough; what is still buffered for it must not raise again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        what = f"unexpected {type(error).__name__}: {error}"
+        return _complain(name, f"{what}; run it again with --debug and report what it prints", 1)
+    return answer if isinstance(answer, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return click's message as one line that says where to look."""
+    message = error.format_message().strip().rstrip(".?")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message[:1].lower()}{message[1:]}" + (f"; see `{context.command_path} --help`" if context else "")
+
+
+def _complain(name: str, message: str, exit_code: int) -> int:
+    click.echo(f"{name}: {' '.join(message.split())}", err=True)
+    return exit_code

@@ -1,0 +1,49 @@
+"""`ingest`, the operator's command: every group of commands is a module of its own and one line here."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from scripts import config, dump, jobs, sandbox_servers, schema
+from scripts.frame import Invocation, Sections, run
+
+
+def _program_version() -> str:
+    try:
+        return version("irods-inventory-loader")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="The config.yml to read.")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.version_option(_program_version(), message="ingest %(version)s")
+@click.pass_context
+def ingest(context: click.Context, config_file: Path | None, debug: bool) -> None:
+    """Bring files into iRODS by an inventory table.
+
+    Settings come from config.yml and the environment: see `ingest config check`. Exit codes: 0 done, 1 failed, 2 bad
+    input, 3 the inventory's schema does not fit, 4 the inventory, iRODS or the source does not answer, 130 Ctrl-C.
+    """
+    context.obj = Invocation(config_file, debug)
+
+
+ingest.add(config.group, "Set up")
+ingest.add(schema.group, "Set up")
+ingest.add(jobs.group, "Ingest")
+ingest.add(dump.dump, "Look")
+ingest.add(sandbox_servers.group, "Try out")
+
+
+def main() -> None:
+    """Run `ingest` as the console script does."""
+    sys.exit(run(ingest, "ingest", sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+#!/bin/sh
+# make_venv.sh REQUIREMENT: installs this project with its extras into .venv, which is made when missing.
+set -eu
+
+say() { echo "make: $*" >&2; }
+
+find_python() {
+    for name in ${PYTHON:-python3 python3.11 python3.12 python3.13 python3.14}; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    say "Python 3.11 or newer is needed; run \`apt install python3 python3-venv\` or set PYTHON"
+    return 1
+}
+
+# Debian has venv and pip in packages of their own; pip of the system can install into a venv that has none
+make_venv() {
+    python=$(find_python)
+    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$python" -m venv .venv
+    elif "$python" -c 'import pip, venv' 2>/dev/null; then
+        "$python" -m venv --without-pip .venv
+    else
+        say "Python's venv is not installed; run \`apt install python3-venv\`"
+        return 1
+    fi
+}
+
+install() {
+    if .venv/bin/python -c 'import pip' 2>/dev/null; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$1"
+    else
+        "$(find_python)" -m pip --python .venv/bin/python install --quiet --disable-pip-version-check --editable "$1"
+    fi
+}
+
+if [ ! -x .venv/bin/python ]; then
+    say "making .venv"
+    make_venv || { rm -rf .venv; exit 1; }
+fi
+say "installing $1"
+install "$1" || { say "could not install $1; pip's message above says why"; exit 1; }
