@@ -46,7 +46,7 @@ def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> l
                     WHERE d.job_id = ANY(:jobs) AND d.collection_made_at IS NULL AND NOT d.collection_dead
                       AND d.collection_claimed_by IS NULL AND d.state <> 'vanished'
                       AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
-                      AND (d.parent_id IS NULL OR p.collection_made_at IS NOT NULL)
+                      AND (d.parent_id IS NULL OR p.collection_made_at IS NOT NULL OR p.collection_dead)
                       AND EXISTS (SELECT FROM alive)
                     ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker

@@ -130,7 +130,7 @@ _FILE_LINES = """
     LEFT JOIN LATERAL (
         SELECT error, message FROM inventory.failure x
         WHERE x.directory_id = f.directory_id AND x.name = f.name AND f.state <> 'verified'
-        ORDER BY x.id DESC LIMIT 1) x ON f.load_attempts + f.verify_attempts + f.reaps > 0
+        ORDER BY x.id DESC LIMIT 1) x ON f.load_attempts + f.verify_attempts + f.reaps > 0 OR f.state = 'skipped'
 """
 
 
