@@ -9,7 +9,6 @@ and the port; as root perhaps `elsewhere`, which names the directory used instea
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import random
@@ -21,7 +20,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +38,7 @@ from sandbox.postgres_programs import (
     system_programs,
     wheel_programs,
 )
+from sandbox.processes import end_with_parent
 
 ROLE = "ingest"
 """The only role; it owns the server."""
@@ -51,8 +50,6 @@ STOP_SECONDS = 30.0
 """How long each stronger way of stopping may take."""
 
 POLL_SECONDS = 0.02
-
-_PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedPostgres(PostgresServer):
@@ -305,7 +302,7 @@ class EmbeddedPostgres(PostgresServer):
                 stderr=log,
                 # Ctrl-C in our terminal is for us: the server is stopped last
                 start_new_session=True,
-                preexec_fn=_end_with_parent(),
+                preexec_fn=end_with_parent(signal.SIGINT),
                 **self._user.process(),
             )
 
@@ -325,21 +322,6 @@ class EmbeddedPostgres(PostgresServer):
         unfinished = self._file("port.unfinished")
         unfinished.write_text(str(port))
         unfinished.rename(self._file("port"))
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what the child runs before it becomes the server: it asks to be stopped (SIGINT) when its parent dies."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-
-    return ask
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

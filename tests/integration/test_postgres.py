@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,19 +85,24 @@ def test_it_waits_for_the_surviving_children_of_a_killed_server(server: Embedded
     server.start()
     assert server.process
     engine = sqlalchemy.create_engine(server.url(), poolclass=sqlalchemy.NullPool)
-    with engine.connect() as client:
-        backend = client.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one()
+    client = engine.connect()
+    backend = client.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one()
+    # it goes on only after the new server has found it in its way
+    resume = subprocess.Popen([sys.executable, "-c", _RESUME_WHEN_REFUSED, str(server.log), str(backend)])
+    try:
         os.kill(backend, signal.SIGSTOP)  # it cannot notice that its server is gone
         server.process.kill()
         server.process.wait()
-        # it goes on only after the new server has found it in its way
-        resume = subprocess.Popen(
-            [sys.executable, "-c", _RESUME_WHEN_REFUSED, str(server.log), str(backend)], stdout=subprocess.DEVNULL
-        )
         server.start()
         assert resume.wait() == 0
+        assert server.answers()
+    finally:
+        with suppress(ProcessLookupError):  # it has noticed
+            os.kill(backend, signal.SIGCONT)
+        resume.kill()
+        resume.wait()
         client.invalidate()
-    assert server.answers()
+        client.close()
 
 
 _RESUME_WHEN_REFUSED = """
