@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core import paths
 from core.errors import Permanent
-from core.irods import errors, messages
+from core.irods import errors, messages, replicas, wire
 from core.irods.messages import Api
 from core.irods.queries import Column, equal, select
 from core.irods.session import Session
@@ -14,6 +14,16 @@ _MAYBE_THERE = frozenset(
     {errors.ALREADY_HAS_ITEM, errors.NAME_IS_DATA_OBJECT, errors.NAME_IS_COLLECTION, errors.NO_ACCESS}
 )
 _NO_PARENT = errors.UNKNOWN_COLLECTION
+_ABSENT = frozenset(
+    {
+        errors.UNKNOWN_COLLECTION,
+        errors.CAT_NO_ROWS_FOUND,
+        errors.OBJ_PATH_DOES_NOT_EXIST,
+        errors.USER_FILE_DOES_NOT_EXIST,
+    }
+)
+# a locked object in the collection is left over and makes it not empty
+_STUCK = errors.LOCK_CODES | {errors.COLLECTION_NOT_EMPTY}
 _PROGRESS, _GO_ON = 99999996, 99999997  # SYS_SVR_TO_CLI_COLL_STAT and its answer
 
 
@@ -62,11 +72,24 @@ def _create(session: Session, path: str) -> bool:
 
 
 def remove(session: Session, path: str) -> None:
-    """Remove a collection and all in it, past the trash (679); fine when there is none."""
-    keywords = {"recursiveOpr": "", "forceFlag": ""}
-    absent = {errors.UNKNOWN_COLLECTION, errors.CAT_NO_ROWS_FOUND, errors.OBJ_PATH_DOES_NOT_EXIST}
+    """Remove a collection and all in it, past the trash (679); fine when there is none.
+
+    Replicas below it that dead clients left locked are freed first, where the user may; else `errors.Locked`.
+    """
+    reply = _remove(session, path, _ABSENT | _STUCK)
+    if reply.status >= 0 or errors.nominal(reply.status) in _ABSENT:
+        return
+    below = [(Column.COLL_NAME, f"= '{path}' || like '{path}/%'"), (Column.DATA_REPL_STATUS, "> '1'")]
+    for locked, rows in replicas.listing(session, below).items():
+        replicas.unlock(session, locked, rows)
+    _remove(session, path, _ABSENT)
+
+
+def _remove(session: Session, path: str, accept: frozenset[int]) -> wire.Reply:
     with session.held():
-        reply = session.call(Api.RM_COLL, messages.collection(path, keywords), path=path, accept=absent)
+        request = messages.collection(path, {"recursiveOpr": "", "forceFlag": ""})
+        reply = session.call(Api.RM_COLL, request, path=path, accept=accept)
         while reply.status == _PROGRESS:
             session.answer(_GO_ON)
-            reply = session.receive(path=path)
+            reply = session.receive(path=path, accept=accept)
+        return reply

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from core import paths
 from core.errors import Permanent, UsageError
-from core.irods import collections, objects, put, register, replicas, resources, stream, targets, verify
+from core.irods import (
+    batches,
+    bulk,
+    bundle,
+    collections,
+    objects,
+    pack,
+    put,
+    register,
+    replicas,
+    resources,
+    stream,
+    targets,
+    verify,
+)
+from core.irods.bundle import Bundling, SmallFile
+from core.irods.features import Features
+from core.irods.pack import Expected
 from core.irods.register import Registration
 from core.irods.replicas import Replica
 from core.irods.resources import Resource
 from core.irods.session import Session
 from core.irods.targets import Server
 from core.irods.verify import Verified
+from core.outcome import Outcome
 from core.settings import IrodsSettings
+
+STAGING = ".ingest_staging"
 
 
 class Gateway:
@@ -32,6 +53,7 @@ class Gateway:
         """Reads environment file and password (`UsageError` when they are missing); connects at the first verb."""
         self._settings = settings
         self._session = Session(settings)
+        self._features = Features(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +76,8 @@ class Gateway:
         """Who answers and who we are there (one or two round trips, then none); `Unavailable` when nobody answers."""
         with targets.at_start():
             version = self._session.version
-            return Server(version, self._session.zone, self._session.user, self._is_admin)
+            who = self._session
+            return Server(version, who.zone, who.user, self._is_admin, self._features.names())
 
     def check_target(self, collection: str) -> None:
         """Whether files can be brought below `collection`, which need not exist yet; makes nothing.
@@ -89,7 +112,15 @@ class Gateway:
         overwritten in any case.
         """
         paths.check_logical(path)
-        put.put_bytes(self._session, path, data, checksum=checksum, resource=resource, overwrite=overwrite)
+        put.put_bytes(
+            self._session,
+            path,
+            data,
+            checksum=checksum,
+            resource=resource,
+            overwrite=overwrite,
+            resources=self._resources,
+        )
 
     def put_stream(
         self,
@@ -100,6 +131,7 @@ class Gateway:
         resource: str | None,
         overwrite: bool,
         progress: stream.Progress | None = None,
+        streams: int = 1,
     ) -> str:
         """Put a file of any size in bounded memory and return the SHA-256 of the bytes read, stored in the catalogue
         too.
@@ -109,7 +141,15 @@ class Gateway:
         """
         paths.check_logical(path)
         return stream.put_stream(
-            self._session, path, read_at, size, resource=resource, overwrite=overwrite, progress=progress
+            self._session,
+            path,
+            read_at,
+            size,
+            resource=resource,
+            overwrite=overwrite,
+            resources=self._resources,
+            progress=progress,
+            streams=streams,
         )
 
     def register(
@@ -130,6 +170,48 @@ class Gateway:
         paths.check_logical(path)
         row = Registration(path, physical_path, size, modified_at, checksum)
         register.register(self._session, row, self._resource(resource))
+
+    def register_many(self, rows: Sequence[Registration], *, resource: str | None) -> list[Outcome]:
+        """Register many files, 50 in one exchange (688) on a leaf; one outcome a row, in order. Nothing is raised for
+        a row.
+
+        Best with rows of one collection. What 688 refuses is done row by row, as `register` does.
+        """
+        return batches.all_at_once(
+            rows, lambda: bulk.register_many(self._session, rows, self._resource(resource), self._features)
+        )
+
+    def put_bundle(
+        self, collection: str, files: Sequence[SmallFile], *, resource: str | None, overwrite: bool
+    ) -> list[Outcome]:
+        """Put many small files below `collection` as tars that the server unpacks (606, 665, 688); one outcome a file.
+
+        Their bytes are in memory; one tar has at most `irods.single_buffer_bytes`. `Skipped` where an object with other
+        bytes is there and `overwrite` is not set. What a bundle cannot do is done as `put_bytes` does.
+        """
+
+        def work() -> list[Outcome]:
+            limit = self._settings.single_buffer_bytes
+            how = Bundling(self._staging, resource, overwrite, limit, self._resources)
+            return bundle.put_bundle(self._session, collection, files, how, self._features)
+
+        return batches.all_at_once(files, work)
+
+    def verify_many(self, collection: str, files: Sequence[Expected]) -> list[Outcome]:
+        """Verify many files below `collection` by hashing a pack of it (666, 608); one outcome a file: `Done`,
+        `Mismatched`…
+
+        Files that a pack cannot hold, and those that are not as expected in it, are verified as `verify` does.
+        """
+
+        def work() -> list[Outcome]:
+            return pack.verify_many(self._session, self._staging, collection, files, self._resources, self._features)
+
+        return batches.all_at_once(files, work)
+
+    def clean_staging(self, before: int) -> int:
+        """Remove what dead clients left in our user's staging collection before that time; how many tars that were."""
+        return bundle.remove_stale(self._session, self._staging, before)
 
     def replicas(self, path: str) -> list[Replica]:
         """The replicas of one data object by number; [] when there is none (702)."""
@@ -153,6 +235,13 @@ class Gateway:
         `errors.Locked` with the command for an administrator when this user is not a rodsadmin.
         """
         return replicas.unlock(self._session, path, replicas.replicas(self._session, path))
+
+    @cached_property
+    def _staging(self) -> str:
+        """Where tars are for a moment: below the user's home, on each use by one client under a name of its own."""
+        path = f"/{self._session.zone}/home/{self._session.user}/{STAGING}"
+        collections.make(self._session, path, set())
+        return path
 
     @cached_property
     def _is_admin(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from irods.message import (
     CollectionRequest,
@@ -57,6 +57,13 @@ class Api(IntEnum):
     REGISTER_PHYSICAL_PATH = 20008
 
 
+class Packable(Protocol):
+    """A packed struct to be: python-irodsclient's Message."""
+
+    def pack(self) -> str:
+        """The struct as XML."""
+
+
 class StructFileExtAndReg(Message):  # type: ignore[misc]
     """StructFileExtAndRegInp_PI, of 665 and 666: the archive's path and the collection it is unpacked to or packed
     from."""
@@ -78,9 +85,9 @@ def data_object(
     open_flags: int = 0,
     threads: int = 0,
     operation: int = 0,
-) -> Any:
+) -> Packable:
     """DataObjInp_PI, of most calls about one data object."""
-    return FileOpenRequest(
+    message: Packable = FileOpenRequest(
         objPath=path,
         createMode=create_mode,
         openFlags=open_flags,
@@ -90,13 +97,14 @@ def data_object(
         oprType=operation,
         KeyValPair_PI=StringStringMap(dict(keywords)),
     )
+    return message
 
 
 def opened(
     descriptor: int, keywords: Mapping[str, str], *, length: int = 0, offset: int = 0, whence: int = 0, written: int = 0
-) -> Any:
+) -> Packable:
     """OpenedDataObjInp_PI, of write, lseek and close."""
-    return OpenedDataObjRequest(
+    message: Packable = OpenedDataObjRequest(
         l1descInx=descriptor,
         len=length,
         whence=whence,
@@ -105,11 +113,15 @@ def opened(
         bytesWritten=written,
         KeyValPair_PI=StringStringMap(dict(keywords)),
     )
+    return message
 
 
-def collection(path: str, keywords: Mapping[str, str]) -> Any:
+def collection(path: str, keywords: Mapping[str, str]) -> Packable:
     """CollInpNew_PI, of collection create and remove."""
-    return CollectionRequest(collName=path, flags=0, oprType=0, KeyValPair_PI=StringStringMap(dict(keywords)))
+    message: Packable = CollectionRequest(
+        collName=path, flags=0, oprType=0, KeyValPair_PI=StringStringMap(dict(keywords))
+    )
+    return message
 
 
 def struct_file(path: str, collection_path: str, keywords: Mapping[str, str]) -> StructFileExtAndReg:
@@ -123,9 +135,10 @@ def struct_file(path: str, collection_path: str, keywords: Mapping[str, str]) ->
     )
 
 
-def json_body(value: Mapping[str, object]) -> Any:
+def json_body(value: Mapping[str, object]) -> Packable:
     """BinBytesBuf_PI with JSON inside, of the calls of 20000 and above."""
-    return JSON_Binary_Request(value)
+    message: Packable = JSON_Binary_Request(value)
+    return message
 
 
 class _Version:
@@ -142,7 +155,7 @@ def _mod_data_obj_meta(five: bool) -> Any:
 
 def mod_data_object(
     path: str, changes: Mapping[str, str], *, replica: int, hierarchy: str, version: tuple[int, ...]
-) -> Any:
+) -> Packable:
     """ModDataObjMeta_PI, of 622: set columns of one replica, which `replica` and `hierarchy` name; rodsadmin only."""
     five = version >= (5,)
     message_class = _mod_data_obj_meta(five)
@@ -151,19 +164,21 @@ def mod_data_object(
         name: "" if isinstance(kind, StringProperty) else 0 for name, kind in info_class._ordered_properties
     }
     fields |= {"objPath": path, "replNum": replica, "rescHier": hierarchy, "KeyValPair_PI": StringStringMap({})}
-    return message_class(dataObjInfo=info_class(**fields), regParam=StringStringMap(dict(changes)))
+    message: Packable = message_class(dataObjInfo=info_class(**fields), regParam=StringStringMap(dict(changes)))
+    return message
 
 
-def bulk_rows(columns: Sequence[tuple[int, int, Sequence[str]]]) -> Any:
+def bulk_rows(columns: Sequence[tuple[int, int, Sequence[str]]]) -> Packable:
     """GenQueryOut_PI as a request, of 688: (column number, length limit, one value a row), padded to 50 columns."""
     filled = [
         GenQueryResponseColumn(attriInx=number, reslen=length, value=values) for number, length, values in columns
     ]
     padding = [GenQueryResponseColumn(attriInx=0, reslen=0, value=[])] * (MAX_SQL_ATTR - len(filled))
-    return GenQueryResponse(
+    message: Packable = GenQueryResponse(
         rowCnt=len(columns[0][2]),
         attriCnt=len(filled),
         continueInx=0,
         totalRowCount=0,
         SqlResult_PI=filled + padding,
     )
+    return message

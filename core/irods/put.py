@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from core.errors import Permanent
-from core.irods import errors, messages, replicas, wire
+from core.irods import errors, messages, replicas, verify, wire
 from core.irods.messages import Api
 from core.irods.replicas import Replica
+from core.irods.resources import DIRECTORY_KINDS, Resource
 from core.irods.session import Session
 
 PUT_OPERATION = 1
@@ -20,25 +23,27 @@ def put_bytes(
     checksum: str,
     resource: str | None,
     overwrite: bool,
+    resources: Mapping[str, Resource],
     data_type: str = "generic",
 ) -> None:
     """Put `data`; the server re-reads what it wrote and compares it with `checksum` (verifyChksum).
 
-    One round trip for a new object and for an overwritten one. An object without any good replica is what a dead client
-    left, and is overwritten in any case; one that already has these bytes by size and checksum is left as it is.
-    Otherwise `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says.
+    One round trip for a new object, three for one that exists: forceFlag is set only after the replicas were seen,
+    for it would write through to a file that was registered in place. An object without any good replica is what a
+    dead client left, and is overwritten in any case; one that already has these bytes is left as it is. Otherwise
+    `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says.
     """
-    reply = _put(session, path, data, checksum, resource, overwrite, data_type, accept=_TAKEN)
+    reply = _put(session, path, data, checksum, resource, False, data_type, accept=_TAKEN)
     if reply.status >= 0:
         return
     code = errors.nominal(reply.status)
     rows = replicas.replicas(session, path)
-    if code == errors.OVERWRITE_WITHOUT_FORCE:
-        if any(row.good and row.size == len(data) and row.checksum == checksum for row in rows):
+    if code == errors.OVERWRITE_WITHOUT_FORCE and not overwrite and any(row.good for row in rows):
+        if verify.holds(session, path, rows, size=len(data), checksum=checksum):
             return
-        refuse_existing(path, rows)
+        raise exists(path, rows)
+    refuse_elsewhere(path, rows, resource, resources)
     if not replicas.unlock(session, path, rows) and code != errors.OVERWRITE_WITHOUT_FORCE:
-        refuse_other_root(path, rows, resource)
         raise errors.error_for(reply.status, path, reply.text)
     _put(session, path, data, checksum, resource, True, data_type)
 
@@ -64,18 +69,30 @@ def _put(
     return session.call(Api.DATA_OBJ_PUT, message, data, path=path, accept=accept)
 
 
-def refuse_existing(path: str, rows: list[Replica]) -> None:
-    """`errors.Exists` when the object has a good replica."""
-    for row in rows:
-        if row.good:
-            what = f"{row.size} bytes, checksum {row.checksum or 'none'}"
-            raise errors.Exists("exists", f"{path} exists in iRODS ({what})", "put_sync overwrites, put does not")
+def exists(path: str, rows: Sequence[Replica]) -> errors.Exists:
+    """The error for an object that is not to be overwritten."""
+    what = ", ".join(f"{row.size} bytes, checksum {row.checksum or 'none'}" for row in rows if row.good)
+    return errors.Exists("exists", f"{path} exists in iRODS ({what})", "put_sync overwrites, put does not")
 
 
-def refuse_other_root(path: str, rows: list[Replica], resource: str | None) -> None:
-    """`Permanent` when the object lies on other resources than the wanted one: overwriting there is not what was
-    asked."""
+def refuse_elsewhere(
+    path: str, rows: Sequence[Replica], resource: str | None, resources: Mapping[str, Resource]
+) -> None:
+    """`Permanent` when overwriting would write elsewhere than was asked: to other resources, or to a registered
+    file."""
     if rows and resource is not None and all(row.root != resource for row in rows):
         places = ", ".join(sorted({row.hierarchy for row in rows}))
         hint = f"move it (irepl, itrim) or put to {rows[0].root}"
         raise Permanent("wrong_resource", f"{path} has its replicas on {places}, not on {resource}", hint)
+    for row in rows:
+        if not in_vault(row, resources):
+            words = f"{path} is registered in place from {row.physical_path}, which putting would overwrite"
+            raise Permanent("registered_in_place", words, "unregister it first")
+
+
+def in_vault(row: Replica, resources: Mapping[str, Resource]) -> bool:
+    """Whether iRODS chose the physical path; taken for granted where a vault is no directory (S3, tape)."""
+    leaf = resources.get(row.resource)
+    if leaf is None or leaf.kind not in DIRECTORY_KINDS:
+        return True
+    return row.physical_path.startswith(leaf.vault.rstrip("/") + "/")

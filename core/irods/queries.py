@@ -18,6 +18,7 @@ from core.irods.messages import Api
 from core.irods.session import Session
 
 PAGE = 2000
+_PLAIN, _SUM = 1, 4  # what to do with a column: nothing, SELECT_SUM
 _NO_ROWS = frozenset({errors.CAT_NO_ROWS_FOUND})
 
 
@@ -81,7 +82,17 @@ def select(
                 return rows
 
 
-def _request(columns: Sequence[Column], conditions: Sequence[tuple[Column, str]], position: int) -> GenQueryRequest:
+def total_bytes(session: Session, conditions: Sequence[tuple[Column, str]]) -> int:
+    """The sum of DATA_SIZE over the replicas that meet the conditions. One round trip."""
+    request = _request((Column.DATA_SIZE,), conditions, 0, _SUM)
+    reply = session.call(Api.GEN_QUERY, request, accept=_NO_ROWS)
+    rows = _rows(reply.body, 1, "")[0] if reply.status >= 0 else []
+    return int(rows[0][0] or 0) if rows else 0
+
+
+def _request(
+    columns: Sequence[Column], conditions: Sequence[tuple[Column, str]], position: int, how: int = _PLAIN
+) -> GenQueryRequest:
     where = _OrderedMultiMapping([(int(column), condition) for column, condition in conditions])
     return GenQueryRequest(
         maxRows=PAGE,
@@ -89,7 +100,7 @@ def _request(columns: Sequence[Column], conditions: Sequence[tuple[Column, str]]
         partialStartIndex=0,
         options=0,
         KeyValPair_PI=StringStringMap(),
-        InxIvalPair_PI=IntegerIntegerMap({int(column): 1 for column in columns}),
+        InxIvalPair_PI=IntegerIntegerMap({int(column): how for column in columns}),
         InxValPair_PI=IntegerStringMap(where),
     )
 

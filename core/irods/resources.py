@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.errors import UsageError
@@ -9,6 +10,8 @@ from core.irods.queries import Column, select
 from core.irods.session import Session
 
 BUNDLE_RESOURCE = "bundleResc"
+DIRECTORY_KINDS = frozenset({"unixfilesystem", "unix file system"})
+"""Types whose vault is a directory of the server that serves them."""
 _COLUMNS = (
     Column.RESC_ID,
     Column.RESC_NAME,
@@ -64,7 +67,7 @@ def read_resources(session: Session) -> dict[str, Resource]:
     }
 
 
-def leaves(resources: dict[str, Resource], name: str) -> list[Resource]:
+def leaves(resources: Mapping[str, Resource], name: str) -> list[Resource]:
     """The leaves below a resource, or itself."""
     resource = resources[name]
     if resource.is_leaf:

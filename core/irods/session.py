@@ -6,10 +6,10 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from irods.connection import Connection
 from irods.exception import NetworkException, iRODSException
@@ -18,17 +18,27 @@ from irods.pool import Pool
 from core.errors import FileError, Outage, UsageError
 from core.irods import errors, wire
 from core.irods.environment import read_account
-from core.irods.messages import Api
+from core.irods.messages import Api, Packable
 from core.settings import IrodsSettings
 
 APPLICATION = "irods-inventory-loader"
+EVERYTHING: AbstractSet[int] = frozenset({0})
+"""In place of codes to accept: all of them."""
 
 
-class Packable(Protocol):
-    """A packed struct to be: python-irodsclient's Message."""
+class _Connection(Connection):  # type: ignore[misc]
+    """python-irodsclient's connection and login, which closes its socket when the login fails."""
 
-    def pack(self) -> str:
-        """The struct as XML."""
+    socket: Any
+
+    def __init__(self, pool: Pool, account: Any) -> None:
+        try:
+            super().__init__(pool, account)
+        except BaseException:
+            sock, self.socket = self.socket, None
+            if sock is not None:
+                sock.close()
+            raise
 
 
 class Session:
@@ -97,11 +107,22 @@ class Session:
         except OSError as problem:
             self.close()
             raise errors.lost(problem, self.where) from problem
-        if reply.status < 0 and errors.nominal(reply.status) not in accept:
+        if reply.status < 0 and accept is not EVERYTHING and errors.nominal(reply.status) not in accept:
             if errors.nominal(reply.status) in errors.POISONED:
                 self.close()
             raise errors.error_for(reply.status, path, reply.text)
         return reply
+
+    def pipeline(self, requests: Sequence[tuple[Api, Packable]]) -> list[wire.Reply]:
+        """Send small requests at once and return their replies, refusals among them.
+
+        The agent answers one after the other, so the round trips are shared; the replies must fit the socket's buffers:
+        at most 50 requests.
+        """
+        with self.held():
+            for api, message in requests:
+                self.send(api, message)
+            return [self.receive(accept=EVERYTHING) for _ in requests]
 
     def answer(self, value: int) -> None:
         """Send the bare number that a server waiting in the middle of a call wants (remove collection does)."""
@@ -164,7 +185,7 @@ class Session:
         pool = Pool(self._account, APPLICATION)
         pool.connection_timeout = self._settings.timeout_seconds
         try:
-            connection = Connection(pool, self._account)
+            connection = _Connection(pool, self._account)
         except NetworkException as problem:
             cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
             raise errors.lost(cause, self.where) from problem

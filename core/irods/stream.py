@@ -4,14 +4,15 @@ passes."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, suppress
 
 from core import checksums
 from core.errors import Changed, FileError, Mismatch, Transient
-from core.irods import messages, objects, put, register, replicas
+from core.irods import messages, objects, parallel, put, register, replicas, verify
 from core.irods.messages import Api
 from core.irods.replicas import Replica
+from core.irods.resources import Resource
 from core.irods.session import Session
 
 BUFFER_BYTES = 4 * 1024 * 1024
@@ -30,7 +31,9 @@ def put_stream(
     *,
     resource: str | None,
     overwrite: bool,
+    resources: Mapping[str, Resource],
     progress: Progress | None = None,
+    streams: int = 1,
 ) -> str:
     """Put `size` bytes and return their checksum, which the catalogue then holds too.
 
@@ -40,29 +43,29 @@ def put_stream(
     shorter than `size`, `Transient` when the catalogue does not show what was sent.
     """
     existing = replicas.replicas(session, path)
-    if not overwrite and (finished := _finished(session, path, existing, read_at, size)):
-        return finished
-    put.refuse_other_root(path, existing, resource)
+    if not overwrite and any(row.good for row in existing):
+        return _finished(session, path, existing, read_at, size)
+    put.refuse_elsewhere(path, existing, resource, resources)
     replicas.unlock(session, path, existing)
-    checksum = _write(session, path, read_at, size, resource, progress, is_new=not existing)
+    checksum = _write(session, path, read_at, size, resource, progress, is_new=not existing, streams=streams)
     _settle(session, path, size, checksum)
     return checksum
 
 
-def _finished(session: Session, path: str, rows: list[Replica], read_at: ReadAt, size: int) -> str | None:
-    """The checksum, when an earlier attempt of ours wrote everything and lost the connection before it was recorded.
+def _finished(session: Session, path: str, rows: list[Replica], read_at: ReadAt, size: int) -> str:
+    """The checksum, when the object holds the source's bytes already; else `errors.Exists`.
 
-    Such an object is good, has the right size and no checksum. Any other object with a good replica is somebody's.
+    That is what an earlier attempt of ours leaves that wrote everything and lost the connection before it could say
+    so. The source is read only when the sizes are equal.
     """
-    if not any(row.good for row in rows):
-        return None
-    if any(row.checksum or row.size != size or not row.good for row in rows):
-        put.refuse_existing(path, rows)
-    ours = checksums.checksum_of_chunks(_chunks(path, read_at, size))
-    if objects.read_checksum(session, path, "sha2") != (ours, size):
-        put.refuse_existing(path, rows)
-    _settle(session, path, size, ours)
-    return ours
+    if any(row.size != size for row in rows if row.good):
+        raise put.exists(path, rows)
+    hasher = checksums.Hasher("sha2")
+    for _ in _pieces(path, read_at, size, hasher):
+        pass
+    if not verify.holds(session, path, rows, size=size, checksum=hasher.checksum):
+        raise put.exists(path, rows)
+    return hasher.checksum
 
 
 def _write(
@@ -74,17 +77,25 @@ def _write(
     progress: Progress | None,
     *,
     is_new: bool,
+    streams: int,
 ) -> str:
     hasher = checksums.Hasher("sha2")
     keywords = {"dataSize": str(size), "dataType": "generic"} | ({"destRescName": resource} if resource else {})
     with session.held():
         descriptor = objects.open_object(session, path, WRITE_FLAGS, keywords, size=size, operation=put.PUT_OPERATION)
+        pieces = _pieces(path, read_at, size, hasher)
+        streams = min(streams, size // BUFFER_BYTES)
+        if streams > 1:
+            sending = parallel.write(session, path, descriptor, size, streams, pieces)
+        else:
+            sending = _send(session, path, descriptor, pieces)
         try:
-            sent = 0
-            for count in _send(session, path, descriptor, _chunks(path, read_at, size), hasher):
-                sent += count
-                if progress is not None:
-                    progress(sent)
+            with closing(sending):
+                sent = 0
+                for count in sending:
+                    sent += count
+                    if progress is not None:
+                        progress(sent)
         except Exception:
             # a network error has taken the descriptor with it; the agent closes it and the wrong size makes it stale
             with suppress(FileError):
@@ -96,30 +107,30 @@ def _write(
     return hasher.checksum
 
 
-def _send(
-    session: Session, path: str, descriptor: int, chunks: Iterator[bytes], hasher: checksums.Hasher
-) -> Iterator[int]:
-    chunk = next(chunks, None)
-    while chunk is not None:
-        session.send(Api.DATA_OBJ_WRITE, messages.opened(descriptor, {}, length=len(chunk)), chunk)
+def _send(session: Session, path: str, descriptor: int, pieces: Iterator[parallel.Piece]) -> Generator[int, None, None]:
+    """Write the pieces one after the other, each read and hashed while the server writes the one before it."""
+    piece = next(pieces, None)
+    while piece is not None:
+        data = piece[1]
+        session.send(Api.DATA_OBJ_WRITE, messages.opened(descriptor, {}, length=len(data)), data)
         try:
-            hasher.update(chunk)
-            following = next(chunks, None)
+            piece = next(pieces, None)
         finally:
             written = session.receive(path=path).status
-        if written != len(chunk):
-            raise Transient("short_write", f"iRODS wrote {written} of {len(chunk)} bytes of {path}")
+        if written != len(data):
+            raise Transient("short_write", f"iRODS wrote {written} of {len(data)} bytes of {path}")
         yield written
-        chunk = following
 
 
-def _chunks(path: str, read_at: ReadAt, size: int) -> Iterator[bytes]:
+def _pieces(path: str, read_at: ReadAt, size: int, hasher: checksums.Hasher) -> Iterator[parallel.Piece]:
+    """The source in order, hashed as it passes."""
     offset = 0
     while offset < size:
         chunk = read_at(offset, min(BUFFER_BYTES, size - offset))
         if not chunk:
             raise Changed("source_shrunk", f"the source of {path} ends at {offset} of {size} bytes")
-        yield chunk
+        hasher.update(chunk)
+        yield offset, chunk
         offset += len(chunk)
 
 

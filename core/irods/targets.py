@@ -25,7 +25,7 @@ class Server:
     user: str
     is_admin: bool
     features: frozenset[str] = field(default_factory=frozenset)
-    """Fast ways it takes: bulk_register (688), register_json (20008), bundle (665), pack (666)."""
+    """Fast ways in use, as far as known: bulk_register (688), bundle (665), pack (666)."""
 
 
 @contextmanager
@@ -72,7 +72,9 @@ def _deepest(session: Session, collection: str) -> str:
     level = collection
     while not collections.exists(session, level):
         if level.count("/") == 1:
-            raise UsageError(f"the user may not see {level}, above {collection}", "check the user's permissions")
+            raise UsageError(
+                f"user {session.user}#{session.zone} may not see {level}, above {collection}", "check its permissions"
+            )
         level = paths.split(level)[0]
     return level
 

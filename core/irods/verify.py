@@ -42,6 +42,21 @@ def verify(session: Session, path: str, *, size: int, checksum: str) -> Verified
     return Verified(checksum, size, len(good))
 
 
+def holds(session: Session, path: str, rows: list[Replica], *, size: int, checksum: str) -> bool:
+    """Whether an object has these bytes already: by the checksum it carries, else by reading it (and then it carries
+    one)."""
+    good = [row for row in rows if row.good]
+    if not good or any(row.size != size for row in good):
+        return False
+    if all(row.checksum and _comparable(row.checksum, checksum) for row in good):
+        return all(checksums.same(row.checksum or "", checksum) for row in good)
+    try:
+        verify(session, path, size=size, checksum=checksum)
+    except Mismatch:
+        return False
+    return True
+
+
 def check_catalogue(path: str, rows: list[Replica], *, size: int, checksum: str) -> list[Replica]:
     """The good replicas, after their size and stored checksum (where comparable) were found right; else `Mismatch`."""
     if not rows:

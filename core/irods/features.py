@@ -1,0 +1,36 @@
+"""Which fast ways may be used: those the settings allow, less those that the server was seen to refuse."""
+
+from __future__ import annotations
+
+from core.errors import FileError
+from core.settings import IrodsSettings
+
+BULK_REGISTER = "bulk_register"
+"""688: up to 50 registrations in one call."""
+BUNDLE = "bundle"
+"""665: a tar unpacked on the server."""
+PACK = "pack"
+"""666: a collection packed on the server."""
+
+_REFUSALS = frozenset({"SYS_NO_API_PRIV", "SYS_UNMATCHED_API_NUM", "SYS_NOT_SUPPORTED"})
+
+
+class Features:
+    """What one gateway uses; it forgets a way for good when the server says that it has no such call or right."""
+
+    def __init__(self, settings: IrodsSettings) -> None:
+        self._allowed = {BULK_REGISTER} if settings.bulk_registration else set()
+        if settings.bundles:
+            self._allowed |= {BUNDLE, PACK}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._allowed
+
+    def names(self) -> frozenset[str]:
+        """The ways in use."""
+        return frozenset(self._allowed)
+
+    def refused(self, name: str, problem: FileError) -> None:
+        """Note how the server answered a way; one that it does not know or not allow is not tried again."""
+        if problem.error in _REFUSALS:
+            self._allowed.discard(name)

@@ -1,0 +1,130 @@
+"""Logging in, and what a person reads when it does not work."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from irods.password_obfuscation import encode
+from pydantic import SecretStr
+
+from core.errors import Outage, Unavailable, UsageError
+from core.irods import Gateway
+from core.settings import IrodsSettings
+
+
+def test_the_server_says_who_we_are(gateway: Gateway) -> None:
+    server = gateway.server()
+    assert server.version >= (4, 3)
+    assert server.zone
+    assert server.user
+    assert server.is_admin
+
+
+def test_one_connection_serves_many_calls(gateway: Gateway, home: str) -> None:
+    for _ in range(3):
+        assert gateway.replicas(f"{home}/absent") == []
+    assert gateway.connects == 1
+
+
+def test_a_closed_gateway_connects_again(gateway: Gateway, home: str) -> None:
+    gateway.replicas(f"{home}/absent")
+    gateway.close()
+    gateway.close()
+    gateway.replicas(f"{home}/absent")
+    assert gateway.connects == 2
+
+
+def test_an_old_connection_is_replaced(irods_settings: IrodsSettings, home: str) -> None:
+    with Gateway(irods_settings.model_copy(update={"session_seconds": 1e-9})) as gateway:
+        gateway.replicas(f"{home}/absent")
+        gateway.replicas(f"{home}/absent")
+        assert gateway.connects >= 2
+
+
+def test_a_wrong_password_is_unavailable_at_start_and_an_outage_later(irods_settings: IrodsSettings, home: str) -> None:
+    with Gateway(irods_settings.model_copy(update={"password": SecretStr("wrong")})) as gateway:
+        with pytest.raises(Unavailable) as at_start:
+            gateway.check_target(home)
+        with pytest.raises(Outage) as at_work:
+            gateway.replicas(f"{home}/absent")
+    assert "-826000" in str(at_start.value)
+    assert "\n" not in str(at_start.value)
+    assert "password" in at_start.value.hint
+    assert at_work.value.error == "auth"
+
+
+def test_an_unknown_user_is_an_outage(irods_settings: IrodsSettings, home: str) -> None:
+    settings = irods_settings.model_copy(update={"user": "nobodyhere", "password": SecretStr("x")})
+    with Gateway(settings) as gateway, pytest.raises(Outage) as refusal:
+        gateway.replicas(f"{home}/absent")
+    assert refusal.value.error == "auth"
+
+
+def test_a_port_nobody_listens_on(irods_settings: IrodsSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = irods_settings.model_copy(update={"host": "127.0.0.1", "port": port})
+    with Gateway(settings) as gateway:
+        with pytest.raises(Unavailable) as refusal:
+            gateway.server()
+        with pytest.raises(Outage) as outage:
+            gateway.replicas("/tempZone/home/x")
+    assert str(port) in str(refusal.value)
+    assert "irods.port" in str(refusal.value)
+    assert outage.value.error == "unreachable"
+
+
+def test_a_server_that_never_answers(irods_settings: IrodsSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        changes = {"host": "127.0.0.1", "port": silent.getsockname()[1], "timeout_seconds": 0.2}
+        with Gateway(irods_settings.model_copy(update=changes)) as gateway, pytest.raises(Outage) as outage:
+            gateway.replicas("/tempZone/home/x")
+    assert outage.value.error == "timeout"
+
+
+def test_an_environment_file_gives_defaults_and_settings_go_before_it(
+    tmp_path: Path, irods_settings: IrodsSettings
+) -> None:
+    with Gateway(irods_settings) as gateway:
+        server = gateway.server()
+        host, _, port = gateway._session.where.partition(":")
+    file = tmp_path / "irods_environment.json"
+    file.write_text(
+        json.dumps(
+            {"irods_host": host, "irods_port": int(port), "irods_user_name": "nobody", "irods_zone_name": server.zone}
+        )
+    )
+    password = irods_settings.password or SecretStr("rods")
+    with Gateway(IrodsSettings(environment_file=file, user=server.user, password=password)) as gateway:
+        assert gateway.server().user == server.user
+
+
+def test_no_password_and_broken_files_are_usage_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IRODS_AUTHENTICATION_FILE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="no iRODS password"):
+        Gateway(IrodsSettings())
+    with pytest.raises(UsageError, match="cannot read"):
+        Gateway(IrodsSettings(environment_file=tmp_path / "absent.json"))
+    broken = tmp_path / "irods_environment.json"
+    broken.write_text("{")
+    with pytest.raises(UsageError, match="not JSON"):
+        Gateway(IrodsSettings(environment_file=broken))
+    with pytest.raises(UsageError, match="cannot read the password"):
+        Gateway(IrodsSettings(password_file=tmp_path / "absent"))
+
+
+def test_an_irods_a_file_beside_the_environment_file(
+    tmp_path: Path, irods_settings: IrodsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if irods_settings.password is None:
+        pytest.skip("this server's own environment already uses .irodsA")
+    monkeypatch.delenv("IRODS_AUTHENTICATION_FILE", raising=False)
+    file = tmp_path / "irods_environment.json"
+    file.write_text(json.dumps({"irods_host": irods_settings.host, "irods_port": irods_settings.port}))
+    (tmp_path / ".irodsA").write_text(encode(irods_settings.password.get_secret_value()))
+    with Gateway(IrodsSettings(environment_file=file)) as gateway:
+        assert gateway.server().user == "rods"

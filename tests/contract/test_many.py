@@ -1,0 +1,300 @@
+"""Many files at once: every file gets its own outcome, and the fast ways leave what single calls would have left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core import paths
+from core.checksums import checksum_of
+from core.irods import Expected, Gateway, Registration, SmallFile, bundle, features, replicas
+from core.irods.session import Session
+from core.outcome import Dead, Done, Mismatched, Outcome, Retry, Skipped
+from core.settings import IrodsSettings
+
+SECOND = 1_000_000
+WHEN = 1_700_000_000 * SECOND
+
+
+@pytest.fixture(params=["fast", "single"])
+def either(request: pytest.FixtureRequest, irods_settings: IrodsSettings, home: str) -> Iterator[Gateway]:
+    """A gateway with the fast ways, and one that may not use them: the results must be the same."""
+    fast = request.param == "fast"
+    with Gateway(irods_settings.model_copy(update={"bulk_registration": fast, "bundles": fast})) as gateway:
+        yield gateway
+
+
+def small_files(names: Sequence[str], size: int = 100) -> list[SmallFile]:
+    contents = [os.urandom(size) for _ in names]
+    return [SmallFile(name, data, checksum_of(data)) for name, data in zip(names, contents, strict=True)]
+
+
+def expected(files: Sequence[SmallFile]) -> list[Expected]:
+    return [Expected(file.relative, len(file.data), file.checksum) for file in files]
+
+
+def done(files: Sequence[SmallFile]) -> list[Outcome]:
+    return [Done(file.checksum) for file in files]
+
+
+def check_all(gateway: Gateway, home: str, files: Sequence[SmallFile]) -> None:
+    for file in files:
+        (replica,) = gateway.replicas(f"{home}/{file.relative}")
+        assert (replica.good, replica.size, replica.checksum) == (True, len(file.data), file.checksum)
+        gateway.verify(f"{home}/{file.relative}", size=len(file.data), checksum=file.checksum)
+
+
+def staged(gateway: Gateway) -> list[str]:
+    return list(replicas.replicas_in(gateway._session, gateway._staging))
+
+
+# registration
+
+
+def registrations(home: str, count: int, checksum: str | None = None) -> list[Registration]:
+    return [
+        Registration(f"{home}/r{index}", f"/data/r{index}", index, WHEN + index * SECOND, checksum)
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("checksum", [None, checksum_of(b"x")])
+def test_registering_many(either: Gateway, home: str, resource: str, checksum: str | None) -> None:
+    rows = registrations(home, 120, checksum)
+    assert either.register_many(rows, resource=resource) == [Done(checksum)] * 120
+    shown = replicas.replicas_in(either._session, home)
+    assert len(shown) == 120
+    for row in rows:
+        (replica,) = shown[row.path]
+        assert (replica.size, replica.modified_at, replica.checksum) == (row.size, row.modified_at, checksum)
+        assert (replica.good, replica.physical_path, replica.hierarchy) == (True, row.physical_path, resource)
+
+
+def test_registering_again_and_with_bad_rows(either: Gateway, home: str, resource: str) -> None:
+    rows = registrations(home, 10)
+    either.register_many(rows[:3], resource=resource)
+    either.register(f"{home}/r3", "/elsewhere", 1, WHEN, resource=resource)
+    rows[5] = Registration(f"{home}/absent/f", "/data/f", 1, WHEN)
+    grown = Registration(rows[0].path, rows[0].physical_path, 77, WHEN + 100 * SECOND)
+    outcomes = either.register_many([grown, *rows[1:]], resource=resource)
+    for index, outcome in enumerate(outcomes):
+        match index:
+            case 3:
+                assert isinstance(outcome, Dead)
+                assert outcome.error == "wrong_path"
+            case 5:
+                assert isinstance(outcome, Retry)
+                assert outcome.error == "CAT_UNKNOWN_COLLECTION"
+            case _:
+                assert outcome == Done()
+    (replica,) = either.replicas(grown.path)
+    assert (replica.size, replica.modified_at) == (77, WHEN + 100 * SECOND)
+
+
+def test_registering_to_a_root(gateway: Gateway, home: str, tree: dict[str, str]) -> None:
+    assert gateway.register_many(registrations(home, 3), resource=tree["root"]) == [Done()] * 3
+    assert (
+        gateway.register_many(
+            [Registration(f"{home}/leaf{i}", f"/data/{i}", 1, WHEN) for i in range(3)], resource=tree["leaf"]
+        )
+        == [Done()] * 3
+    )
+    shown = replicas.replicas_in(gateway._session, home)
+    assert {rows[0].resource for rows in shown.values()} == {tree["leaf"]}
+    assert len({rows[0].hierarchy for rows in shown.values()}) == 1
+
+
+def test_nothing_to_do(gateway: Gateway, home: str, resource: str) -> None:
+    assert gateway.register_many([], resource=resource) == []
+    assert gateway.put_bundle(home, [], resource=resource, overwrite=False) == []
+    assert gateway.verify_many(home, []) == []
+
+
+# bundles
+
+
+def test_a_bundle_with_folders(either: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]) -> None:
+    names = [f"{folder}f{index}" for folder in ("", "a/", "a/b/", "c/", "d/", "e/", "g/h/i/") for index in range(9)]
+    files = small_files(names)
+    assert either.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    check_all(either, home, files)
+    for file in files[::7]:
+        assert vault_file(f"{home}/{file.relative}").read_bytes() == file.data
+    assert staged(either) == []
+
+
+def test_empty_and_larger_files_and_the_default_resource(either: Gateway, home: str) -> None:
+    files = small_files(["empty"], 0) + small_files(["large"], 3_000_000) + small_files(["block"], 512)
+    assert either.put_bundle(home, files, resource=None, overwrite=False) == done(files)
+    check_all(either, home, files)
+
+
+def test_more_than_fits_one_tar(irods_settings: IrodsSettings, home: str, resource: str) -> None:
+    files = small_files([f"f{index}" for index in range(40)], 5000)
+    with Gateway(irods_settings.model_copy(update={"single_buffer_bytes": 60_000})) as gateway:
+        assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+        check_all(gateway, home, files)
+
+
+def test_existing_objects_are_skipped_and_the_others_arrive(either: Gateway, home: str, resource: str) -> None:
+    files = small_files([f"f{index}" for index in range(10)])
+    other = b"somebody's"
+    either.put_bytes(f"{home}/f3", other, checksum=checksum_of(other), resource=resource, overwrite=False)
+    same = files[5]
+    either.put_bytes(f"{home}/f5", same.data, checksum=same.checksum, resource=resource, overwrite=False)
+    outcomes = either.put_bundle(home, files, resource=resource, overwrite=False)
+    assert isinstance(outcomes[3], Skipped)
+    assert [outcome for index, outcome in enumerate(outcomes) if index != 3] == done(files[:3] + files[4:])
+    check_all(either, home, files[:3] + files[4:] + [SmallFile("f3", other, checksum_of(other))])
+
+
+def test_overwriting_by_a_bundle(either: Gateway, home: str, resource: str) -> None:
+    names = [f"f{index}" for index in range(12)]
+    either.put_bundle(home, small_files(names[:8]), resource=resource, overwrite=False)
+    files = small_files(names)
+    assert either.put_bundle(home, files, resource=resource, overwrite=True) == done(files)
+    check_all(either, home, files)
+
+
+def test_a_bundle_never_writes_to_a_registered_file(either: Gateway, home: str, resource: str, tmp_path: Path) -> None:
+    file = tmp_path / "precious"
+    file.write_bytes(b"the only copy")
+    either.register(f"{home}/f1", str(file), 13, 0, resource=resource)
+    files = small_files(["f0", "f1", "f2"])
+    outcomes = either.put_bundle(home, files, resource=resource, overwrite=True)
+    assert file.read_bytes() == b"the only copy"
+    assert (outcomes[0], outcomes[2]) == (Done(files[0].checksum), Done(files[2].checksum))
+    (replica,) = either.replicas(f"{home}/f1")
+    if replica.physical_path == str(file):
+        assert isinstance(outcomes[1], Dead)
+        assert outcomes[1].error == "registered_in_place"
+
+
+def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gateway, home: str, resource: str) -> None:
+    files = small_files([f"f{index}" for index in range(6)])
+    how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._resources)
+    tar = f"{how.staging}/killed.tar"
+    packed = bundle.pack(files)
+    gateway.put_bytes(tar, packed, checksum=checksum_of(packed), resource=resource, overwrite=True)
+    bundle._unpack(gateway._session, tar, home, overwrite=False)
+    assert all(gateway.replicas(f"{home}/{file.relative}")[0].checksum is None for file in files)
+    assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    check_all(gateway, home, files)
+    assert gateway.clean_staging(0) == 0
+    assert staged(gateway) == [tar]
+    assert gateway.clean_staging((1 << 33) * SECOND) == 1
+    assert staged(gateway) == []
+
+
+def test_a_bundle_on_a_tree(gateway: Gateway, home: str, tree: dict[str, str]) -> None:
+    files = small_files([f"f{index}" for index in range(6)])
+    assert gateway.put_bundle(home, files, resource=tree["root"], overwrite=False) == done(files)
+    check_all(gateway, home, files)
+    assert {row.hierarchy for file in files for row in gateway.replicas(f"{home}/{file.relative}")} == {
+        ";".join(tree.values())
+    }
+    outcomes = gateway.put_bundle(home, small_files(["x", "y"]), resource=tree["leaf"], overwrite=False)
+    assert all(isinstance(outcome, Dead) for outcome in outcomes)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(
+            st.text(min_size=1, max_size=60).map(lambda t: t.encode("utf-8", "surrogatepass")), st.binary(max_size=30)
+        )
+        .map(lambda name: paths.escape(name.replace(b"\0", b"").replace(b"/", b"")))
+        .filter(lambda name: name not in ("", ".", "..") and len(name.encode()) <= 240),
+        min_size=10,
+        max_size=12,
+        unique=True,
+    )
+)
+def test_any_names_in_bundles_and_packs(gateway: Gateway, home: str, resource: str, names: list[str]) -> None:
+    files = small_files(names)
+    assert gateway.put_bundle(f"{home}/n", files, resource=resource, overwrite=True) == done(files)
+    assert gateway.verify_many(f"{home}/n", expected(files)) == done(files)
+    gateway.remove_collection(f"{home}/n")
+
+
+# packs
+
+
+def _many(gateway: Gateway, home: str, resource: str, count: int = 30) -> list[SmallFile]:
+    files = small_files([f"f{index}" for index in range(count)] + [f"a/b/g{index}" for index in range(4)])
+    assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    return files
+
+
+def test_verifying_many(either: Gateway, home: str, resource: str) -> None:
+    files = _many(either, home, resource)
+    assert either.verify_many(home, expected(files)) == done(files)
+    assert either.verify_many(home, expected(files[:12])) == done(files[:12])
+    assert staged(either) == []
+
+
+def test_every_damage_is_found_and_nothing_else(
+    either: Gateway, session: Session, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = _many(either, home, resource)
+    vault_file(f"{home}/f1").write_bytes(b"X" + files[1].data[1:])
+    vault_file(f"{home}/f2").write_bytes(files[2].data[:50])
+    vault_file(f"{home}/f3").write_bytes(files[3].data + b"longer")
+    (row,) = either.replicas(f"{home}/f4")
+    replicas.modify(session, f"{home}/f4", row, {"replStatus": "0"})
+    wanted = expected(files)
+    wanted[5] = Expected("f5", 100, checksum_of(b"other"))
+    wanted[6] = Expected("f6", 99, wanted[6].checksum)
+    wanted.append(Expected("absent", 1, checksum_of(b"x")))
+    outcomes = either.verify_many(home, wanted)
+    found = {
+        wanted[index].relative: outcome.error
+        for index, outcome in enumerate(outcomes)
+        if isinstance(outcome, Mismatched)
+    }
+    assert found == {
+        "f1": "checksum_mismatch",
+        "f2": "size_mismatch",
+        "f3": "size_mismatch",
+        "f4": "replica_not_good",
+        "f5": "checksum_mismatch",
+        "f6": "size_mismatch",
+        "absent": "missing_object",
+    }
+    assert sum(isinstance(outcome, Done) for outcome in outcomes) == len(wanted) - len(found)
+
+
+def test_a_pack_that_fails_is_cleaned_and_each_file_verified(
+    gateway: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = _many(gateway, home, resource)
+    vault_file(f"{home}/f7").unlink()
+    outcomes = gateway.verify_many(home, expected(files))
+    assert isinstance(outcomes[7], Mismatched)
+    assert outcomes[7].error == "missing_file"
+    assert [outcome for index, outcome in enumerate(outcomes) if index != 7] == done(files[:7] + files[8:])
+    assert staged(gateway) == []
+
+
+def test_registered_files_among_them(gateway: Gateway, home: str, resource: str, tmp_path: Path) -> None:
+    files = _many(gateway, home, resource)
+    file = tmp_path / "registered"
+    file.write_bytes(b"in place")
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.getuid() and str(parent) not in ("/", "/tmp"):
+            parent.chmod(0o755)
+    gateway.register(f"{home}/r", str(file), 8, WHEN, resource=resource, checksum=checksum_of(b"in place"))
+    wanted = [*expected(files), Expected("r", 8, checksum_of(b"in place"))]
+    assert gateway.verify_many(home, wanted) == [Done(item.checksum) for item in wanted]
+
+
+def test_what_the_settings_forbid_is_not_used(irods_settings: IrodsSettings) -> None:
+    with Gateway(irods_settings) as gateway:
+        assert gateway.server().features == {features.BULK_REGISTER, features.BUNDLE, features.PACK}
+    with Gateway(irods_settings.model_copy(update={"bulk_registration": False, "bundles": False})) as gateway:
+        assert gateway.server().features == frozenset()
