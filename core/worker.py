@@ -9,14 +9,17 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import structlog
+
 from core.backoff import Breaker
-from core.outcome import Done, Outcome, Released, Retry, outcome_of
+from core.outcome import Done, Outcome, Released, Retry, failure_of, outcome_of
 
 Item = TypeVar("Item")
+log = structlog.get_logger()
 
 
 class Reported(NamedTuple, Generic[Item]):
@@ -75,20 +78,6 @@ def _outcome(do: Callable[[Item], Outcome], item: Item) -> Outcome:
         return outcome_of(error)
 
 
-class Counts:
-    """What a pipeline has done since it began."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[str, int] = {}
-        self.fenced = 0
-
-    def add(self, reported: Sequence[Reported[Item]], fenced: int) -> None:
-        for one in reported:
-            name = type(one.outcome).__name__.lower()
-            self.outcomes[name] = self.outcomes.get(name, 0) + 1
-        self.fenced += fenced
-
-
 class Pipeline(Generic[Item]):
     """Threads that run a stage's units, fed and emptied by `step` in the main thread."""
 
@@ -106,7 +95,6 @@ class Pipeline(Generic[Item]):
         self._unwritten: list[Reported[Item]] = []
         self._oldest = 0.0
         self._breaker = Breaker()
-        self.counts = Counts()
         self._threads = [threading.Thread(target=self._work, name=f"unit-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -166,7 +154,8 @@ class Pipeline(Generic[Item]):
         self._unwritten.append(one)
         match one.outcome:
             case Released(reason) if reason and not self._stopping.is_set():
-                self._breaker.failed()
+                if not self._breaker.is_open:
+                    log.warning("service_away", reason=reason, wait_seconds=round(self._breaker.failed(), 1))
                 self._give_back_waiting(reason)
             case Done():
                 self._breaker.succeeded()
@@ -186,8 +175,16 @@ class Pipeline(Generic[Item]):
         if self._unwritten and (force or old or len(self._unwritten) >= self._flush_files):
             # kept until written: a lost connection leaves them here for the next try
             fenced = self._stage.finish(self._unwritten)
-            self.counts.add(self._unwritten, fenced)
+            self._log(self._unwritten, fenced)
             self._unwritten = []
+
+    def _log(self, written: Sequence[Reported[Item]], fenced: int) -> None:
+        """A line for what was written, and one for each failure."""
+        kinds = Counter(type(one.outcome).__name__.lower() for one in written)
+        log.info("written", fenced=fenced, **kinds)
+        for one in written:
+            if (why := failure_of(one.outcome)) is not None:
+                log.warning("failed", item=str(one.item), error=why[0], reason=why[1], seconds=round(one.ended - one.began, 3))
 
     def _work(self) -> None:
         """A worker thread: one unit after the other."""

@@ -48,6 +48,9 @@ class ClaimedFile:
         """The escaped path relative to the job's source."""
         return f"{self.directory}/{self.name}" if self.directory else self.name
 
+    def __str__(self) -> str:
+        return self.path
+
 
 class Result(NamedTuple):
     """An outcome, and how many seconds ago this worker began and ended the file."""

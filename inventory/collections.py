@@ -24,6 +24,9 @@ class ClaimedCollection(NamedTuple):
     shard: int
     path: str
 
+    def __str__(self) -> str:
+        return f"{self.path}/"
+
 
 class Unmade(NamedTuple):
     """A collection that could not be made, and why."""

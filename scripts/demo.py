@@ -163,7 +163,8 @@ class Stage:
         deadline = time.monotonic() + READY_SECONDS
         while not file.exists():
             [service] = self._services.processes
-            if not service.alive or time.monotonic() > deadline:
+            self._services.mend()
+            if service.restarts > 2 or time.monotonic() > deadline:
                 raise Unavailable("the sandbox iRODS did not start", f"see {service.log}")
             time.sleep(0.05)
 

@@ -8,6 +8,7 @@ table is transient: the file is tried again and its dead letter shows the number
 from __future__ import annotations
 
 import errno
+import socket
 from typing import NamedTuple
 
 from irods.exception import get_exception_class_by_code
@@ -214,6 +215,8 @@ def lost(cause: BaseException, where: str) -> Outage:
         return Outage(
             "timeout", f"no answer from iRODS at {where} in time", "raise irods.timeout_seconds, or look at the server"
         )
+    if isinstance(cause, socket.gaierror):
+        return Outage("unknown_host", f"the host of {where} is unknown: {cause.strerror}", "check irods.host")
     if isinstance(cause, ConnectionRefusedError):
         return Outage(
             "unreachable", f"iRODS at {where} refuses connections", "check irods.host and irods.port; is it running?"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from core.errors import Permanent
-from core.irods import errors, messages, replicas, verify, wire
+from core.errors import FileError, Permanent
+from core.irods import errors, messages, objects, replicas, verify, wire
 from core.irods.messages import Api
 from core.irods.replicas import Replica
 from core.irods.resources import DIRECTORY_KINDS, Resource
@@ -45,7 +46,26 @@ def put_bytes(
     refuse_elsewhere(path, rows, resource, resources)
     if not replicas.unlock(session, path, rows) and code != errors.OVERWRITE_WITHOUT_FORCE:
         raise errors.error_for(reply.status, path, reply.text)
-    _put(session, path, data, checksum, resource, True, data_type)
+    with anew_where_the_file_is_gone(session, path) as lost:
+        _put(session, path, data, checksum, resource, True, data_type)
+    if lost:
+        _put(session, path, data, checksum, resource, False, data_type)
+
+
+@contextmanager
+def anew_where_the_file_is_gone(session: Session, path: str) -> Iterator[list[FileError]]:
+    """Remove an object whose file in the vault is missing, which the server cannot overwrite (open fails with ENOENT).
+
+    The list that it gives has the error afterwards when that was so, and the object is to be put anew.
+    """
+    lost: list[FileError] = []
+    try:
+        yield lost
+    except FileError as problem:
+        if "[ENOENT]" not in problem.message:
+            raise
+        lost.append(problem)
+        objects.remove(session, path, force=True)
 
 
 def _put(

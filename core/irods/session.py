@@ -22,6 +22,8 @@ from core.irods.messages import Api, Packable
 from core.settings import IrodsSettings
 
 APPLICATION = "irods-inventory-loader"
+SLOWEST_BYTES_A_SECOND = 10_000_000
+"""A server that reads files slower than this is not waited for."""
 EVERYTHING: AbstractSet[int] = frozenset({0})
 """In place of codes to accept: all of them."""
 
@@ -141,6 +143,18 @@ class Session:
             yield
         finally:
             self._held -= 1
+
+    @contextmanager
+    def patient(self, size: int) -> Iterator[None]:
+        """Wait longer for answers in this block, in which the server reads or copies `size` bytes."""
+        with self.held():
+            sock = self._connection.socket
+            sock.settimeout(self._settings.timeout_seconds + size / SLOWEST_BYTES_A_SECOND)
+            try:
+                yield
+            finally:
+                if self._connection is not None:
+                    sock.settimeout(self._settings.timeout_seconds)
 
     @contextmanager
     def fresh(self) -> Iterator[Session]:

@@ -47,7 +47,10 @@ def put_stream(
         return _finished(session, path, existing, read_at, size)
     put.refuse_elsewhere(path, existing, resource, resources)
     replicas.unlock(session, path, existing)
-    checksum = _write(session, path, read_at, size, resource, progress, is_new=not existing, streams=streams)
+    with put.anew_where_the_file_is_gone(session, path) as lost:
+        checksum = _write(session, path, read_at, size, resource, progress, is_new=not existing, streams=streams)
+    if lost:
+        checksum = _write(session, path, read_at, size, resource, progress, is_new=True, streams=streams)
     _settle(session, path, size, checksum)
     return checksum
 
@@ -103,7 +106,9 @@ def _write(
                 if is_new:
                     objects.remove(session, path, force=True)
             raise
-        objects.close_object(session, path, descriptor)
+        with session.patient(size):
+            # closing an object that had a checksum, or on a replicating resource, the server reads the whole file
+            objects.close_object(session, path, descriptor)
     return hasher.checksum
 
 

@@ -72,6 +72,8 @@ def add_user(agent: Agent, full_name: str, kind: str, password: str | None = Non
             public = find_user(catalogue, "public", agent.zone)
             if public is not None:
                 db.execute("insert into memberships values (?, ?)", (public.id, user_id))
+        if zone != agent.zone:
+            return user_id
         for parent in (f"/{agent.zone}/home", f"/{agent.zone}/trash/home"):
             coll_id = catalogue.new_id()
             db.execute(
@@ -93,7 +95,7 @@ def _remove_user(agent: Agent, args: list[str]) -> None:
     with agent.catalogue.change() as db:
         for path in (f"/{agent.zone}/home/{user.name}", f"/{agent.zone}/trash/home/{user.name}"):
             row = db.execute("select coll_id from collections where name = ?", (path,)).fetchone()
-            if row is None:
+            if row is None or user.zone != agent.zone:
                 continue
             inside = db.execute("select 1 from collections where parent_name = ?", (path,)).fetchone()
             if inside or db.execute("select 1 from replicas where coll_id = ?", (row[0],)).fetchone():
@@ -244,11 +246,42 @@ def _remove_child(agent: Agent, args: list[str]) -> None:
     agent.server.resources.load()
 
 
+def _add_zone(agent: Agent, args: list[str]) -> None:
+    """A remote zone, by name alone: its users can be entered, nothing goes there."""
+    name, kind, connection, comment = args[:4]
+    if kind != "remote":
+        raise IrodsError(Code.CAT_INVALID_ARGUMENT, "zone_type must be remote")
+    with agent.catalogue.change() as db:
+        if db.execute("select 1 from zone where name = ?", (name,)).fetchone():
+            raise IrodsError(Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME)
+        db.execute(
+            "insert into zone values (?, ?, 'remote', ?, ?)", (agent.catalogue.new_id(), name, connection, comment)
+        )
+
+
+def _remove_zone(agent: Agent, args: list[str]) -> None:
+    with agent.catalogue.change() as db:
+        row = db.execute("select type from zone where name = ?", (args[0],)).fetchone()
+        if row is None:
+            raise IrodsError(Code.CAT_INVALID_ZONE)
+        if row[0] != "remote":
+            raise IrodsError(Code.CAT_INVALID_ARGUMENT, "It is not permitted to remove the local zone")
+        db.execute("delete from zone where name = ?", (args[0],))
+
+
+def _remove_unused_avus(agent: Agent, _args: list[str]) -> None:
+    with agent.catalogue.change() as db:
+        db.execute("delete from metadata where meta_id not in (select meta_id from metamap)")
+
+
 VERBS: dict[tuple[str, str], Callable[[Agent, list[str]], None]] = {
     ("add", "user"): _add_user,
     ("add", "group"): _add_group,
     ("rm", "user"): _remove_user,
     ("rm", "group"): _remove_user,
+    ("rm", "unusedAVUs"): _remove_unused_avus,
+    ("add", "zone"): _add_zone,
+    ("rm", "zone"): _remove_zone,
     ("modify", "user"): _modify_user,
     ("modify", "group"): _modify_group,
     ("add", "resource"): _add_resource,

@@ -100,11 +100,26 @@ def _detach(db: sqlite3.Connection, found: Entity, condition: str, values: list[
         raise IrodsError(Code.CAT_SUCCESS_BUT_WITH_NO_INFO)
 
 
-def _detach_all(db: sqlite3.Connection, found: Entity, attribute: str) -> None:
+def _set(agent: Agent, db: sqlite3.Connection, found: Entity, avu: Avu) -> None:
+    """Make it the only AVU of its attribute; one that no other entity shares is changed in place and keeps its id."""
+    held = db.execute(
+        "select meta_id from metamap where meta_id in (select m.meta_id from metadata m join metamap x"
+        " on x.meta_id = m.meta_id where m.attribute = ? and x.object_id = ?) limit 2",
+        (avu.attribute, found.id),
+    ).fetchall()
+    triple = (avu.attribute, avu.value, avu.units)
+    alike = db.execute("select 1 from metadata where attribute = ? and value = ? and units = ?", triple).fetchone()
+    if len(held) == 1 and not alike and avu.value:
+        db.execute(
+            "update metadata set value = ?, units = ?, modify_ts = ? where meta_id = ?",
+            (avu.value, avu.units, stamp(), held[0][0]),
+        )
+        return
     db.execute(
         "delete from metamap where object_id = ? and meta_id in (select meta_id from metadata where attribute = ?)",
-        (found.id, attribute),
+        (found.id, avu.attribute),
     )
+    attach(agent, db, found, avu)
 
 
 def modify_avu(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
@@ -123,8 +138,7 @@ def modify_avu(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
         if what in ("add", "adda"):
             attach(agent, db, found, avu)
         elif what == "set":
-            _detach_all(db, found, avu.attribute)
-            attach(agent, db, found, avu)
+            _set(agent, db, found, avu)
         elif what == "rm":
             units = [] if len(args) < 6 else [avu.units]
             _detach(db, found, "attribute = ? and value = ? and units = ?", [avu.attribute, avu.value, *units])

@@ -13,7 +13,7 @@ from sandbox.irods.catalogue import stamp
 from sandbox.irods.errors import Code, IrodsError, unix_error
 from sandbox.irods.included import apply_included, check_included
 from sandbox.irods.permissions import MODIFY, need
-from sandbox.irods.replicas import AT_REST, GOOD, STALE, check_path, refuse_locked, rows_of, touch_collection, unlock
+from sandbox.irods.replicas import AT_REST, GOOD, STALE, check_path, rows_of, touch_collection, unlock
 from sandbox.irods.replication import update_siblings
 from sandbox.irods.voting import hierarchy_for_create, hierarchy_for_open
 from sandbox.irods.wire import refused_option
@@ -29,9 +29,7 @@ def open_(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
 
 
 def create(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
-    """API 601: an object that exists needs `forceFlag`."""
-    if rows_of(agent.catalogue, struct["objPath"]) and "forceFlag" not in keywords(struct["KeyValPair_PI"]):
-        raise IrodsError(Code.OVERWRITE_WITHOUT_FORCE_FLAG)
+    """API 601: as an open that creates and empties; unlike a put it asks for no `forceFlag`."""
     return Reply(streams.open_object(agent, struct, flags=CREATE_FLAGS).number)
 
 
@@ -138,7 +136,8 @@ def put(agent: Agent, struct: Struct, stream: memoryview) -> Reply:
     path, wanted = struct["objPath"], keywords(struct["KeyValPair_PI"])
     check_path(path)
     rows = rows_of(agent.catalogue, path)
-    if rows and "forceFlag" not in wanted:
+    there = rows or agent.catalogue.one("select 1 from collections where name = ?", path)
+    if there and "forceFlag" not in wanted:
         raise IrodsError(Code.OVERWRITE_WITHOUT_FORCE_FLAG)
     check_included(wanted)
     if "dataIncluded" not in wanted:
@@ -221,8 +220,16 @@ def truncate(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
 
 
 def truncate_replica(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
-    """API 802: as 652, answered with JSON that names the replica."""
-    leaf, number = _truncate(agent, struct)
+    """API 802: as 652 for a replica that `replNum` or `rescName` may name; JSON says which one it was."""
+    wanted = keywords(struct["KeyValPair_PI"])
+    try:
+        if "destRescName" in wanted or ("rescName" in wanted and "replNum" in wanted):
+            raise IrodsError(Code.SYS_INVALID_INPUT_PARAM)
+        leaf, number = _truncate(agent, struct)
+    except IrodsError as refusal:
+        nothing = {"message": str(refusal), "replica_number": None, "resource_hierarchy": None}
+        refusal.body = ("STR_PI", {"myStr": json.dumps(nothing, separators=(",", ":"))})
+        raise
     found = {"message": "", "replica_number": number, "resource_hierarchy": leaf}
     return Reply(0, pack("STR_PI", {"myStr": json.dumps(found, separators=(",", ":"))}))
 
@@ -232,24 +239,27 @@ def _truncate(agent: Agent, struct: Struct) -> tuple[str, int]:
     rows = rows_of(agent.catalogue, struct["objPath"])
     if not rows:
         raise IrodsError(Code.OBJ_PATH_DOES_NOT_EXIST)
-    if struct["dataSize"] < 0:
-        raise IrodsError(Code.USER_INCOMPATIBLE_PARAMS)
     need(agent.catalogue, agent.user, rows[0]["data_id"], MODIFY)
-    refuse_locked(rows)
     leaf = hierarchy_for_open(agent, rows, wanted, "WRITE")
+    hierarchy = agent.server.resources.hierarchy(leaf.id)
     row = next(each for each in rows if each["resc_id"] == leaf.id)
+    if row["status"] not in AT_REST:
+        raise IrodsError(Code.LOCKED_DATA_OBJECT_ACCESS)
+    if wanted.get("rescName") and wanted["rescName"] not in hierarchy.split(";"):
+        raise IrodsError(Code.SYS_REPLICA_INACCESSIBLE)
+    if row["size"] == struct["dataSize"]:
+        return hierarchy, int(row["repl_num"])
     try:
         os.truncate(row["path"], struct["dataSize"])
     except OSError as problem:
         raise unix_error(Code.UNIX_FILE_TRUNCATE_ERR, problem) from None
-    if row["size"] != struct["dataSize"]:
-        with agent.catalogue.change() as db:
-            db.execute("update replicas set status = ? where data_id = ?", (STALE, row["data_id"]))
-            db.execute(
-                "update replicas set size = ?, checksum = '', modify_ts = ?, status = ? where data_id = ? and repl_num = ?",
-                (struct["dataSize"], stamp(), GOOD, row["data_id"], row["repl_num"]),
-            )
-    return agent.server.resources.hierarchy(leaf.id), int(row["repl_num"])
+    with agent.catalogue.change() as db:
+        db.execute("update replicas set status = ? where data_id = ?", (STALE, row["data_id"]))
+        db.execute(
+            "update replicas set size = ?, checksum = '', modify_ts = ?, status = ? where data_id = ? and repl_num = ?",
+            (struct["dataSize"], stamp(), GOOD, row["data_id"], row["repl_num"]),
+        )
+    return hierarchy, int(row["repl_num"])
 
 
 def resource_for(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:

@@ -27,6 +27,8 @@ from sandbox.irods.replicas import (
 from sandbox.irods.resources import Resource, make_folder
 from sandbox.irods.xml_packing import Struct, keywords, pack
 
+COPY_TARGET = 9
+
 
 def copy_file(source: str, target: str) -> int:
     """Copy a file's bytes, holes kept; gives their number."""
@@ -149,23 +151,39 @@ def _targets(agent: Agent, rows: list[sqlite3.Row], source: sqlite3.Row, wanted:
 
 
 def copy(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
-    """API 696, DataObjCopyInp_PI: a new object with the bytes of another; `forceFlag` in the target's keywords overwrites."""
+    """API 696, DataObjCopyInp_PI: a new object with the bytes of another; `forceFlag` in the target's keywords overwrites.
+
+    With `verifyChksum` the copy's checksum is stored and must be the source's, if that has one; with `regChksum` it is
+    stored. USER_INPUT_PATH_ERR for a source that is no object, a relative target, and for the same path twice.
+    """
     from sandbox.irods.streams import close_object, open_object
 
     source, target = struct["DataObjInp_PI"], struct["DataObjInp_PI2"]
     wanted = keywords(target["KeyValPair_PI"])
-    if source["objPath"] == target["objPath"]:
-        raise IrodsError(Code.SAME_SRC_DEST_PATHS_ERR)
     rows = rows_of(agent.catalogue, source["objPath"])
-    if not rows:
-        raise IrodsError(Code.CAT_NO_ROWS_FOUND)
+    if not rows or not target["objPath"].startswith("/") or source["objPath"] == target["objPath"]:
+        raise IrodsError(Code.USER_INPUT_PATH_ERR)
+    _check_target(agent, target["objPath"], wanted)
     need(agent.catalogue, agent.user, rows[0]["data_id"], READ)
-    if rows_of(agent.catalogue, target["objPath"]) and "forceFlag" not in wanted:
-        raise IrodsError(Code.OVERWRITE_WITHOUT_FORCE_FLAG)
     origin = _source(agent, rows, {})
-    opened = open_object(agent, {**target, "dataSize": -1}, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    inp = {**target, "dataSize": origin["size"], "oprType": COPY_TARGET}
+    opened = open_object(agent, inp, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if "verifyChksum" in wanted and not wanted["verifyChksum"]:
+        del opened.keywords["verifyChksum"]
+        opened.keywords["verifyChksum" if origin["checksum"] else "regChksum"] = origin["checksum"]
     try:
         opened.written = copy_file(origin["path"], opened.row["path"])
     finally:
-        status = close_object(agent, opened)
-    return Reply(min(status, 0), pack("TransferStat_PI", {"numThreads": 0, "flags": 0, "bytesWritten": opened.written}))
+        close_object(agent, opened)
+    return Reply(0, pack("TransferStat_PI", {"numThreads": 0, "flags": 0, "bytesWritten": opened.written}))
+
+
+def _check_target(agent: Agent, path: str, wanted: dict[str, str]) -> None:
+    rows, resources = rows_of(agent.catalogue, path), agent.server.resources
+    if not rows:
+        return
+    if "forceFlag" not in wanted:
+        raise IrodsError(Code.OVERWRITE_WITHOUT_FORCE_FLAG)
+    roots = {resources.hierarchy(row["resc_id"]).split(";")[0] for row in rows}
+    if wanted.get("destRescName") and wanted["destRescName"] not in roots:
+        raise IrodsError(Code.HIERARCHY_ERROR)

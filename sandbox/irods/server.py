@@ -98,7 +98,6 @@ class SandboxServer:
             "irods_zone_name": self.zone,
             "irods_home": f"/{self.zone}/home/{self.admin}",
             "irods_cwd": f"/{self.zone}/home/{self.admin}",
-            "irods_default_resource": self.default_resource,
             "irods_default_hash_scheme": self.hash_scheme,
             "irods_authentication_scheme": "native",
             "irods_client_server_negotiation": "request_server_negotiation",

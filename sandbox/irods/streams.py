@@ -97,6 +97,8 @@ def open_object(agent: Agent, struct: Struct, *, flags: int | None = None, new: 
     path, wanted = struct["objPath"], keywords(struct["KeyValPair_PI"])
     flags = struct["openFlags"] if flags is None else flags
     check_path(path)
+    if flags & os.O_CREAT and not path.startswith("/"):
+        raise IrodsError(Code.SYS_INVALID_FILE_PATH)
     if flags & os.O_ACCMODE == os.O_RDONLY and flags & os.O_TRUNC:
         raise IrodsError(Code.USER_INCOMPATIBLE_OPEN_FLAGS)
     wanted.pop("filePath", None)

@@ -15,7 +15,8 @@ import pytest
 from irods.session import iRODSSession
 from pydantic import SecretStr
 
-from core.irods import Gateway
+from core.irods import Gateway, replicas
+from core.irods.queries import Column, select
 from core.irods.session import Session
 from core.settings import IrodsSettings
 from sandbox.irods import SandboxServer
@@ -105,16 +106,29 @@ def administrator(irods_settings: IrodsSettings) -> Iterator[iRODSSession]:
 
 
 @pytest.fixture
-def alice(administrator: iRODSSession, irods_settings: IrodsSettings) -> Iterator[Session]:
-    """The session of a rodsuser."""
+def alices_settings(administrator: iRODSSession, irods_settings: IrodsSettings) -> Iterator[IrodsSettings]:
+    """How to log in as a rodsuser, whose home is emptied afterwards."""
     name = f"alice{uuid.uuid4().hex[:8]}"
     administrator.users.create(name, "rodsuser")
     administrator.users.modify(name, "password", "apass")
     changes = {"user": name, "password": SecretStr("apass"), "password_file": None}
-    session = Session(irods_settings.model_copy(update=changes))
+    settings = irods_settings.model_copy(update=changes)
+    yield settings
+    with Gateway(settings) as gateway:
+        home = f"/{gateway.server().zone}/home/{name}"
+        for path in replicas.replicas_in(gateway._session, home):
+            gateway.remove(path, force=True)
+        for row in select(gateway._session, (Column.COLL_NAME,), [(Column.COLL_PARENT_NAME, f"= '{home}'")]):
+            gateway.remove_collection(row[0])
+    administrator.users.remove(name)
+
+
+@pytest.fixture
+def alice(alices_settings: IrodsSettings) -> Iterator[Session]:
+    """The session of a rodsuser."""
+    session = Session(alices_settings)
     yield session
     session.close()
-    administrator.users.remove(name)
 
 
 @pytest.fixture

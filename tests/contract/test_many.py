@@ -293,6 +293,25 @@ def test_registered_files_among_them(gateway: Gateway, home: str, resource: str,
     assert gateway.verify_many(home, wanted) == [Done(item.checksum) for item in wanted]
 
 
+def test_a_user_who_is_no_rodsadmin(alices_settings: IrodsSettings, resource: str) -> None:
+    with Gateway(alices_settings) as gateway:
+        home = f"/{gateway.server().zone}/home/{gateway.server().user}"
+        assert not gateway.server().is_admin
+        files = small_files([f"f{index}" for index in range(10)] + ["d/x"])
+        for overwrite in (False, True):
+            assert gateway.put_bundle(home, files, resource=resource, overwrite=overwrite) == done(files)
+        check_all(gateway, home, files)
+        assert gateway.verify_many(home, expected(files)) == done(files)
+        # 688 checks no path; a server that closes this hole, and single calls, say PATH_REG_NOT_ALLOWED
+        outcomes = gateway.register_many(registrations(home, 5), resource=resource)
+        shown = replicas.replicas_in(gateway._session, home)
+        for row, outcome in zip(registrations(home, 5), outcomes, strict=True):
+            if isinstance(outcome, Dead):
+                assert outcome.error == "PATH_REG_NOT_ALLOWED"
+            else:
+                assert shown[row.path][0].modified_at == row.modified_at
+
+
 def test_what_the_settings_forbid_is_not_used(irods_settings: IrodsSettings) -> None:
     with Gateway(irods_settings) as gateway:
         assert gateway.server().features == {features.BULK_REGISTER, features.BUNDLE, features.PACK}

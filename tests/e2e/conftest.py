@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -47,8 +48,8 @@ def world(request: pytest.FixtureRequest, inventory_url: str, logs: Path) -> Ite
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """An empty source; the resource's user can read it."""
-    folder = tmp_path / "source"
-    folder.mkdir()
-    return folder
+def source() -> Iterator[Path]:
+    """An empty source that a real server's user can read: pytest's own folders are closed to others."""
+    with TemporaryDirectory(prefix="e2e-source-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

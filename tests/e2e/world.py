@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,15 @@ class World:
         done = self.ingest("job", "start", str(source), self.target, "--name", name, *options)
         assert done.returncode == 0, done.stderr
 
-    def start(self, *kinds: str, **settings: str) -> list[str]:
-        """Start pods and return their names."""
+    def start(self, *kinds: str, prefix: Sequence[str] = ()) -> list[str]:
+        """Start pods, each behind the words of `prefix`, and return their names."""
         names = []
         for kind in kinds:
             name = f"{kind}-{len(self.pods)}"
             with (self.logs / f"{name}.log").open("ab") as log:
                 self.pods[name] = subprocess.Popen(
-                    [sys.executable, "-m", kind],
-                    env={**self.environment, **settings, "POD_NAME": name},
+                    [*prefix, sys.executable, "-m", kind],
+                    env={**self.environment, "POD_NAME": name},
                     cwd=self.logs,
                     stdout=log,
                     stderr=log,

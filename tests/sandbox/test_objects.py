@@ -115,6 +115,13 @@ def test_move_and_copy(server: SandboxServer, session: iRODSSession) -> None:
     assert session.data_objects.open(f"{HOME}/c", "r").read() == b"data"
     with pytest.raises(exception.OVERWRITE_WITHOUT_FORCE_FLAG):
         session.data_objects.copy(f"{HOME}/there/b", f"{HOME}/c")
+    session.data_objects.copy(f"{HOME}/there/b", f"{HOME}/d", **{kw.VERIFY_CHKSUM_KW: ""})
+    assert session.data_objects.get(f"{HOME}/d").checksum == sha2(b"data")
+    (server.vault / "home/rods/there/b").write_bytes(b"DATA")
+    with pytest.raises(exception.USER_CHKSUM_MISMATCH):
+        session.data_objects.copy(f"{HOME}/there/b", f"{HOME}/e", **{kw.VERIFY_CHKSUM_KW: ""})
+    assert states(server, "e") == [(0, 0, 4)]
+    (server.vault / "home/rods/there/b").write_bytes(b"data")
     with pytest.raises(exception.CAT_NAME_EXISTS_AS_DATAOBJ):
         session.data_objects.move(f"{HOME}/there/b", f"{HOME}/c")
     session.collections.move(f"{HOME}/there", f"{HOME}/moved")
@@ -163,8 +170,10 @@ def test_a_name_is_a_collection_or_an_object(session: iRODSSession) -> None:
     session.collections.create(f"{HOME}/c")
     with pytest.raises(exception.CAT_NAME_EXISTS_AS_DATAOBJ):
         session.collections.create(f"{HOME}/a")
-    with pytest.raises(exception.CAT_NAME_EXISTS_AS_COLLECTION):
+    with pytest.raises(exception.OVERWRITE_WITHOUT_FORCE_FLAG):
         put(session, f"{HOME}/c")
+    with pytest.raises(exception.CAT_NAME_EXISTS_AS_COLLECTION):
+        put(session, f"{HOME}/c", forceFlag="")
     with pytest.raises(exception.CAT_UNKNOWN_COLLECTION):
         session.collections.create(f"{HOME}/x/y/z", recurse=False)
 

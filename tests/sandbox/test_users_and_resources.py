@@ -211,7 +211,7 @@ def test_what_is_there_no_more(session: iRODSSession) -> None:
     for refused, code in (
         (lambda: session.collections.remove(f"{HOME}/none"), exception.CAT_UNKNOWN_COLLECTION),
         (lambda: session.data_objects.move(f"{HOME}/none", f"{HOME}/to"), exception.CAT_NO_ROWS_FOUND),
-        (lambda: session.data_objects.copy(f"{HOME}/none", f"{HOME}/to"), exception.CAT_NO_ROWS_FOUND),
+        (lambda: session.data_objects.copy(f"{HOME}/none", f"{HOME}/to"), exception.USER_INPUT_PATH_ERR),
         (lambda: session.data_objects.replicate(f"{HOME}/none"), exception.CAT_NO_ROWS_FOUND),
         (lambda: session.data_objects.trim(f"{HOME}/none"), exception.CAT_NO_ROWS_FOUND),
         (lambda: session.resources.remove("none"), exception.CAT_INVALID_RESOURCE),

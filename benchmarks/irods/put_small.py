@@ -1,0 +1,87 @@
+"""Put small files: python -m benchmarks.irods.put_small --files 1000 --size 1024 --connections 4"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from benchmarks.irods.compare import Bench, Way, Work, bench, chosen, options
+from core.checksums import checksum_of
+from core.irods import SmallFile
+from core.outcome import Done
+
+RESOURCE = "demoResc"
+
+
+def plain(server: Bench, size: int, **keywords: str) -> Way:
+    """data_objects.put in a loop."""
+
+    def connect(stack: ExitStack) -> Work:
+        session = server.client(stack)
+
+        def work(collection: str, numbers: Sequence[int]) -> None:
+            for number in numbers:
+                file = server.file(number, size)
+                session.data_objects.put(str(file), f"{collection}/{file.name}", destRescName=RESOURCE, **keywords)
+
+        return work
+
+    return Way("python-irodsclient put" + (", checksum" if keywords else ""), connect)
+
+
+def single(server: Bench, size: int) -> Way:
+    """put_bytes."""
+
+    def connect(stack: ExitStack) -> Work:
+        gateway = server.gateway(stack)
+
+        def work(collection: str, numbers: Sequence[int]) -> None:
+            for number in numbers:
+                file = server.file(number, size)
+                data = file.read_bytes()
+                path = f"{collection}/{file.name}"
+                gateway.put_bytes(path, data, checksum=checksum_of(data), resource=RESOURCE, overwrite=False)
+
+        return work
+
+    return Way("606 with end-to-end checksum", connect)
+
+
+def bundles(server: Bench, size: int, count: int) -> Way:
+    """put_bundle."""
+
+    def connect(stack: ExitStack) -> Work:
+        gateway = server.gateway(stack)
+
+        def work(collection: str, numbers: Sequence[int]) -> None:
+            for start in range(0, len(numbers), count):
+                files = []
+                for number in numbers[start : start + count]:
+                    file = server.file(number, size)
+                    data = file.read_bytes()
+                    files.append(SmallFile(file.name, data, checksum_of(data)))
+                outcomes = gateway.put_bundle(collection, files, resource=RESOURCE, overwrite=False)
+                assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes[:3]
+
+        return work
+
+    return Way(f"bundles of {count}, catalogue checksums", connect)
+
+
+def main() -> None:
+    """Run it."""
+    given = options(__doc__, files=1000, size=1024, connections=4, bundle=500)
+    with bench() as server:
+        for number in range(given.files):
+            server.file(number, given.size)
+        ways = [
+            plain(server, given.size),
+            plain(server, given.size, regChksum=""),
+            single(server, given.size),
+            bundles(server, given.size, given.bundle),
+        ]
+        server.race(chosen(ways, given.ways), given.files, given.connections, "files", given.files)
+
+
+if __name__ == "__main__":
+    main()
