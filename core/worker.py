@@ -184,7 +184,9 @@ class Pipeline(Generic[Item]):
         log.info("written", fenced=fenced, **kinds)
         for one in written:
             if (why := failure_of(one.outcome)) is not None:
-                log.warning("failed", item=str(one.item), error=why[0], reason=why[1], seconds=round(one.ended - one.began, 3))
+                log.warning(
+                    "failed", item=str(one.item), error=why[0], reason=why[1], seconds=round(one.ended - one.began, 3)
+                )
 
     def _work(self) -> None:
         """A worker thread: one unit after the other."""

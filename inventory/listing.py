@@ -128,7 +128,9 @@ class Merge:
             "CREATE TEMP TABLE IF NOT EXISTS listing (directory_id bigint, size bigint, modified_at timestamptz, shard int,"
             ' kind "char", name text COLLATE "C", tag text) ON COMMIT DELETE ROWS'
         )
-        self._run('CREATE TEMP TABLE IF NOT EXISTS seen (directory_id bigint, name text COLLATE "C") ON COMMIT PRESERVE ROWS')
+        self._run(
+            'CREATE TEMP TABLE IF NOT EXISTS seen (directory_id bigint, name text COLLATE "C") ON COMMIT PRESERVE ROWS'
+        )
 
     def add(self, listings: Sequence[tuple[ClaimedDirectory, Sequence[Entry]]]) -> int:
         """Insert what is new and send back to `discovered` what has changed. Returns how many entries were read.
@@ -143,7 +145,9 @@ class Merge:
             if not first:
                 self._update_changed(shard)
             self._insert_new(shard, first)
-        self._insert_directories([(d, entry.name) for d, entries in mine for entry in entries if entry.kind == DIRECTORY])
+        self._insert_directories(
+            [(d, entry.name) for d, entries in mine for entry in entries if entry.kind == DIRECTORY]
+        )
         return sum(len(entries) for _, entries in mine)
 
     def _owned(self, directories: list[int]) -> set[int]:

@@ -50,7 +50,7 @@ def _add_group(agent: Agent, args: list[str]) -> None:
 
 
 def add_user(agent: Agent, full_name: str, kind: str, password: str | None = None) -> int:
-    """A user or group; a user of this zone joins `public` and gets collections at home and in the trash."""
+    """A user or group, with collections at home and in the trash; a user joins `public`."""
     name, _, zone = full_name.partition("#")
     zone = zone or agent.zone
     if not name or "/" in name:
@@ -68,21 +68,29 @@ def add_user(agent: Agent, full_name: str, kind: str, password: str | None = Non
             (user_id, name, kind, zone, password, now, now),
         )
         db.execute("insert into memberships values (?, ?)", (user_id, user_id))
-        if kind != "rodsgroup":
-            public = find_user(catalogue, "public", agent.zone)
-            if public is not None:
-                db.execute("insert into memberships values (?, ?)", (public.id, user_id))
-        if zone != agent.zone:
+        if name == "anonymous":
             return user_id
-        for parent in (f"/{agent.zone}/home", f"/{agent.zone}/trash/home"):
+        public = find_user(catalogue, "public", agent.zone)
+        if public is not None and kind != "rodsgroup":
+            db.execute("insert into memberships values (?, ?)", (public.id, user_id))
+        for parent, path in zip(_homes(agent), _own_collections(agent, name, zone), strict=True):
             coll_id = catalogue.new_id()
             db.execute(
                 "insert into collections (coll_id, name, parent_name, owner_name, owner_zone, create_ts, modify_ts)"
                 " values (?, ?, ?, ?, ?, ?, ?)",
-                (coll_id, f"{parent}/{name}", parent, name, zone, now, now),
+                (coll_id, path, parent, name, zone, now, now),
             )
             grant(db, coll_id, user_id, OWN)
     return user_id
+
+
+def _homes(agent: Agent) -> list[str]:
+    return [f"/{agent.zone}/home", f"/{agent.zone}/trash/home"]
+
+
+def _own_collections(agent: Agent, name: str, zone: str) -> list[str]:
+    """Home and trash of a user; those of a user of another zone are called `user#zone`."""
+    return [f"{parent}/{name if zone == agent.zone else f'{name}#{zone}'}" for parent in _homes(agent)]
 
 
 def _remove_user(agent: Agent, args: list[str]) -> None:
@@ -93,9 +101,9 @@ def _remove_user(agent: Agent, args: list[str]) -> None:
     if user.id == agent.user.id:
         raise IrodsError(Code.CAT_INVALID_USER, "Cannot remove your own admin account, probably unintended")
     with agent.catalogue.change() as db:
-        for path in (f"/{agent.zone}/home/{user.name}", f"/{agent.zone}/trash/home/{user.name}"):
+        for path in _own_collections(agent, user.name, user.zone):
             row = db.execute("select coll_id from collections where name = ?", (path,)).fetchone()
-            if row is None or user.zone != agent.zone:
+            if row is None:
                 continue
             inside = db.execute("select 1 from collections where parent_name = ?", (path,)).fetchone()
             if inside or db.execute("select 1 from replicas where coll_id = ?", (row[0],)).fetchone():

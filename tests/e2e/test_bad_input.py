@@ -36,9 +36,7 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
         ("/tempZone/" + "x" * 1100, "1023"),
     ],
 )
-def test_a_target_that_cannot_work_is_refused_at_the_start(
-    world: World, source: Path, target: str, words: str
-) -> None:
+def test_a_target_that_cannot_work_is_refused_at_the_start(world: World, source: Path, target: str, words: str) -> None:
     zone = world.settings.irods.zone
     target = target.replace("tempZone/", f"{zone}/")
     done = world.ingest("job", "start", str(source), target)
@@ -163,7 +161,9 @@ def test_no_secret_is_in_rows_logs_or_dumps(world: World, source: Path) -> None:
     world.start("watcher", "loader", "verifier")
     world.wait_finished()
     secrets = [os.environ.get("IRODS_PASSWORD", ""), world.database.engine.url.password or ""]
-    shown = world.log_tails() + "".join(world.ingest(*c).stdout for c in (("dump",), ("config", "check"), ("job", "list")))
+    shown = world.log_tails() + "".join(
+        world.ingest(*c).stdout for c in (("dump",), ("config", "check"), ("job", "list"))
+    )
     database = Database(world.environment["INVENTORY_URL"])
     with database.begin() as connection:
         for table in ("job", "worker", "event", "failure"):

@@ -30,7 +30,12 @@ class Demo:
         arguments = [sys.executable, "-m", "scripts.demo", "--source", str(self.source), "--state", str(self.state)]
         with self.output.open("ab") as out:
             self.process = subprocess.Popen(
-                [*arguments, *options], env=self.environment, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True
+                [*arguments, *options],
+                env=self.environment,
+                cwd=PROJECT,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         return self.process
 

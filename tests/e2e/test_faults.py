@@ -78,9 +78,7 @@ def test_a_frozen_loader_is_fenced_when_it_wakes(sandbox_world: World, sandbox: 
     world.stop()
 
 
-def test_an_outage_of_irods_is_nobodys_fault(
-    inventory_url: str, source: Path, logs: Path, tmp_path: Path
-) -> None:
+def test_an_outage_of_irods_is_nobodys_fault(inventory_url: str, source: Path, logs: Path, tmp_path: Path) -> None:
     fill(source)
     state = tmp_path / "irods"
     server = SandboxServer(state)

@@ -198,7 +198,9 @@ class World:
         """Where iRODS keeps the bytes of a file."""
         with Gateway(self.settings.irods) as gateway:
             [replica] = gateway.replicas(f"{self.target}/{relative}")
-        return Path(os.fsdecode(unescape(replica.physical_path)) if "%" in replica.physical_path else replica.physical_path)
+        return Path(
+            os.fsdecode(unescape(replica.physical_path)) if "%" in replica.physical_path else replica.physical_path
+        )
 
     def close(self) -> None:
         for pod in self.pods.values():

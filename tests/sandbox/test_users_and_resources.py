@@ -225,3 +225,12 @@ def test_what_is_there_no_more(session: iRODSSession) -> None:
     ):
         with pytest.raises(code):
             refused()
+
+
+def test_a_user_of_another_zone(session: iRODSSession) -> None:
+    session.zones.create("far", "remote")
+    session.users.create("alice", "rodsuser", user_zone="far")
+    assert session.collections.exists("/tempZone/home/alice#far")
+    session.users.remove("alice", "far")
+    assert not session.collections.exists("/tempZone/home/alice#far")
+    session.zones.remove("far")
