@@ -83,11 +83,22 @@ class IrodsSettings(Section):
     single_buffer_bytes: Count = 32 * 1024 * 1024
     """Files up to this size are put in one call that carries their checksum."""
     bulk_registration: bool = True
-    """Register by bulk calls (688), which check neither the physical path nor acSetChkFilePathPerm. false: one by one
+    """Register by bulk calls (619), which check neither the physical path nor acSetChkFilePathPerm. false: one by one
     (20008)."""
     bundles: bool = True
     """Put and verify small files by bundles (665, 666), which do not fire the put and checksum PEPs. false: one by
     one."""
+
+
+class BundleSettings(Section):
+    """Small files, which travel together: put as a tar that the server unpacks, verified by a tar that it packs."""
+
+    max_file_bytes: int = Field(default=1024 * 1024, ge=0)
+    """Files up to this size go into bundles; 0 puts every file by itself."""
+    max_files: int = Field(default=500, ge=1, le=1000)
+    """Files in one bundle."""
+    max_bytes: Count = 32 * 1024 * 1024
+    """Bytes in one bundle, which is held in memory."""
 
 
 class JobSettings(Section):
@@ -126,14 +137,12 @@ class LoaderSettings(Section):
 
     batch: Count = 500
     """Files claimed at a time."""
-    unit_files: Count = Field(default=50, le=50)
-    """Small files handled together by one connection; iRODS bulk calls take at most 50."""
 
 
 class VerifierSettings(Section):
     """The verifier pods, which compare checksums."""
 
-    batch: Count = 500
+    batch: Count = 2000
     """Files claimed at a time."""
 
 
@@ -176,6 +185,7 @@ class Settings(Section):
 
     inventory: InventorySettings = InventorySettings()
     irods: IrodsSettings = IrodsSettings()
+    bundle: BundleSettings = BundleSettings()
     job: JobSettings = JobSettings()
     watcher: WatcherSettings = WatcherSettings()
     loader: LoaderSettings = LoaderSettings()

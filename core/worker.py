@@ -71,6 +71,20 @@ def run_each(unit: Unit[Item], do: Callable[[Item], Outcome], report: Report[Ite
         report(Reported(item, outcome, began, time.monotonic()))
 
 
+def run_together(
+    unit: Sequence[Item], do: Callable[[Sequence[Item]], Sequence[Outcome]], report: Callable[[Reported[Item]], None]
+) -> None:
+    """Do the items of a unit by one call, which gives an outcome for each, in order; what it raises is every item's."""
+    began = time.monotonic()
+    try:
+        outcomes = do(unit)
+    except Exception as error:  # noqa: BLE001  # whatever is raised is the outcome of all
+        outcomes = [outcome_of(error)] * len(unit)
+    ended = time.monotonic()
+    for item, outcome in zip(unit, outcomes, strict=True):
+        report(Reported(item, outcome, began, ended))
+
+
 def _outcome(do: Callable[[Item], Outcome], item: Item) -> Outcome:
     try:
         return do(item)

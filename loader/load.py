@@ -1,90 +1,157 @@
-"""One file into iRODS: opened, compared with what the scan saw, put or registered, and compared again.
+"""Files of one job into iRODS: read and compared with what the scan saw, then put or registered.
 
-The comparison after the last byte is what keeps a file that changed under the reader from counting as loaded.
+What was read counts only if size and time are the same before the first byte and after the last one: a file that changed
+under the reader is `Changed`, and whatever was written of it is overwritten by the next attempt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from core.checksums import Hasher, checksum_of
-from core.irods import Exists, Gateway
-from core.outcome import Changed, Done, Outcome, Skipped
-from core.paths import logical_path
+from core.errors import FileError
+from core.irods import Exists, Gateway, Registration, SmallFile
+from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
+from core.paths import check_logical, logical_path
 from core.settings import IrodsSettings
 from core.sources.base import Source, SourceFile, Stat
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 
+Prepared = TypeVar("Prepared")
 READ_BYTES = 4 * 1024 * 1024
 """How much of a file is read at a time when it is only hashed."""
 
 
+class _Moved(Exception):
+    """The source file is no longer what the scan saw."""
+
+    def __init__(self, now: Stat) -> None:
+        # a size of -1 stands for a file that was replaced by another one of the same size and time
+        self.outcome = Changed(max(now.size, 0), now.modified_at)
+
+
 @dataclass(frozen=True)
 class Load:
-    """How the files of one job are loaded over one connection."""
+    """How files of one job are loaded over one connection."""
 
     job: Job
     source: Source
     gateway: Gateway
     settings: IrodsSettings
 
-    def __call__(self, file: ClaimedFile) -> Outcome:
-        """Load one file. Raises FileError."""
-        path = logical_path(self.job.target_collection, file.path)
-        seen = Stat(file.size, file.modified_at)
-        opened = self.source.open(file.path)
+    def one(self, file: ClaimedFile) -> Outcome:
+        """Load one file of any size. Raises FileError."""
         try:
-            if (before := opened.stat()) != seen:
-                return Changed(before.size, before.modified_at)
-            outcome = self._way(file, path, opened)()
-            after = opened.stat()
-        finally:
-            opened.close()
-        # -1 stands for a file that was replaced by another of the same size and time
-        return outcome if after == seen else Changed(max(after.size, 0), after.modified_at)
-
-    def _way(self, file: ClaimedFile, path: str, opened: SourceFile) -> Callable[[], Outcome]:
-        if self.job.settings.operation == "register_sync":
-            return lambda: self._register(file, path, opened)
-        return lambda: self._put(file, path, opened)
-
-    def _put(self, file: ClaimedFile, path: str, opened: SourceFile) -> Outcome:
-        # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
-        overwrite = self.job.settings.operation == "put_sync" or not file.fresh
-        resource = self.job.settings.resource
-        try:
-            if file.size <= self.settings.single_buffer_bytes:
-                data = opened.read_at(0, file.size + 1)
-                if len(data) != file.size:
-                    return self._changed(file, opened)
-                checksum = checksum_of(data)
-                self.gateway.put_bytes(path, data, checksum=checksum, resource=resource, overwrite=overwrite)
-            else:
-                checksum = self.gateway.put_stream(
-                    path, opened.read_at, file.size, resource=resource, overwrite=overwrite
+            if self.job.settings.operation == "register_sync":
+                row = self._registration(file)
+                self.gateway.register(
+                    row.path,
+                    row.physical_path,
+                    row.size,
+                    row.modified_at,
+                    resource=self.job.settings.resource,
+                    checksum=row.checksum,
                 )
+                return Done(row.checksum)
+            return self._put(file)
+        except _Moved as moved:
+            return moved.outcome
         except Exists:
             return Skipped(
                 "iRODS has this data object already, and put leaves existing ones alone (put_sync overwrites)"
             )
-        return Done(checksum)
 
-    def _register(self, file: ClaimedFile, path: str, opened: SourceFile) -> Outcome:
+    def many(self, files: Sequence[ClaimedFile]) -> list[Outcome]:
+        """Load small files together, by the bulk calls of iRODS; one outcome a file, in order."""
+        if self.job.settings.operation == "register_sync":
+            return self._together(files, self._registration, self._register_many)
+        return self._together(files, self._small_file, lambda small: self._put_many(files, small))
+
+    def _put(self, file: ClaimedFile) -> Outcome:
+        path = logical_path(self.job.target_collection, file.path)
+        resource, overwrite = self.job.settings.resource, self._overwrites(file)
+        if file.size <= self.settings.single_buffer_bytes:
+            data = self._read(file)
+            checksum = checksum_of(data)
+            self.gateway.put_bytes(path, data, checksum=checksum, resource=resource, overwrite=overwrite)
+            return Done(checksum)
+        with self._opened(file) as opened:
+            return Done(
+                self.gateway.put_stream(path, opened.read_at, file.size, resource=resource, overwrite=overwrite)
+            )
+
+    def _overwrites(self, file: ClaimedFile) -> bool:
+        # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
+        return self.job.settings.operation == "put_sync" or not file.fresh
+
+    def _together(
+        self,
+        files: Sequence[ClaimedFile],
+        prepare: Callable[[ClaimedFile], Prepared],
+        bring: Callable[[list[Prepared]], list[Outcome]],
+    ) -> list[Outcome]:
+        """Prepare each file by itself and bring those that could be prepared; one that could not spoils no other."""
+        outcomes: dict[int, Outcome] = {}
+        prepared: dict[int, Prepared] = {}
+        for number, file in enumerate(files):
+            try:
+                prepared[number] = prepare(file)
+            except _Moved as moved:
+                outcomes[number] = moved.outcome
+            except FileError as error:
+                outcomes[number] = outcome_of(error)
+        if prepared:
+            outcomes |= zip(prepared, bring(list(prepared.values())), strict=True)
+        return [outcomes[number] for number in range(len(files))]
+
+    def _small_file(self, file: ClaimedFile) -> SmallFile:
+        check_logical(f"{self.job.target_collection}/{file.path}")
+        data = self._read(file)
+        return SmallFile(file.path, data, checksum_of(data))
+
+    def _put_many(self, files: Sequence[ClaimedFile], small: list[SmallFile]) -> list[Outcome]:
+        overwrite = all(self._overwrites(file) for file in files)
+        collection, resource = self.job.target_collection, self.job.settings.resource
+        return self.gateway.put_bundle(collection, small, resource=resource, overwrite=overwrite)
+
+    def _register_many(self, rows: list[Registration]) -> list[Outcome]:
+        return self.gateway.register_many(rows, resource=self.job.settings.resource)
+
+    def _registration(self, file: ClaimedFile) -> Registration:
+        path = logical_path(self.job.target_collection, file.path)
         physical = self.source.physical_path(file.path)
         hasher, offset = Hasher(), 0
-        while block := opened.read_at(offset, READ_BYTES):
-            hasher.update(block)
-            offset += len(block)
-        if offset != file.size:
-            return self._changed(file, opened)
-        self.gateway.register(
-            path, physical, file.size, file.modified_at, resource=self.job.settings.resource, checksum=hasher.checksum
-        )
-        return Done(hasher.checksum)
+        with self._opened(file) as opened:
+            while block := opened.read_at(offset, READ_BYTES):
+                hasher.update(block)
+                offset += len(block)
+            if offset != file.size:
+                raise _Moved(opened.stat())
+        return Registration(path, physical, file.size, file.modified_at, hasher.checksum)
+
+    def _read(self, file: ClaimedFile) -> bytes:
+        with self._opened(file) as opened:
+            data = opened.read_at(0, file.size + 1)
+            if len(data) != file.size:
+                raise _Moved(opened.stat())
+            return data
+
+    @contextmanager
+    def _opened(self, file: ClaimedFile) -> Iterator[SourceFile]:
+        """The open file; raises _Moved when it is another one than the scan saw, before or after the block."""
+        opened = self.source.open(file.path)
+        try:
+            self._compare(file, opened)
+            yield opened
+            self._compare(file, opened)
+        finally:
+            opened.close()
 
     @staticmethod
-    def _changed(file: ClaimedFile, opened: SourceFile) -> Changed:
-        now = opened.stat()
-        return Changed(max(now.size, 0), now.modified_at)
+    def _compare(file: ClaimedFile, opened: SourceFile) -> None:
+        if (now := opened.stat()) != Stat(file.size, file.modified_at):
+            raise _Moved(now)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from core.errors import FileError
 from core.irods import Gateway
-from core.outcome import Dead, Done, Outcome, Retry, failure_of
+from core.outcome import Dead, Done, Outcome, Retry, failure_of, outcome_of
 from core.paths import logical_path
 from core.sources.base import Source
 from core.sources.urls import open_source
-from core.worker import Report, Reported, Unit, run_each
+from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, collections
 from inventory.claims import ClaimedFile, Result
 from inventory.collections import ClaimedCollection, Unmade
 from inventory.jobs import Job
 from inventory.pod import Member
 from loader.load import Load
-from loader.units import cut
+from loader.units import Together, cut
 
 Item = ClaimedFile | ClaimedCollection
 COLLECTIONS = 100
 """Directories claimed at a time to be made into collections, in units of ten."""
+REGISTER_FILES = 50
+"""What one bulk registration takes."""
+REGISTER_BYTES = 256 * 1024 * 1024
+"""So much is read at most before its registration, for a checksum."""
 
 
 class LoadStage:
@@ -40,12 +45,27 @@ class LoadStage:
         wanted = collections.claim(self._member.database, worker, list(rota.running()), COLLECTIONS)
         units: list[Unit[Item]] = [wanted[n : n + 10] for n in range(0, len(wanted), 10)]
         files = rota.claim_files("load", limit)
-        small = self._irods.single_buffer_bytes
-        units += cut(files, unit_files=self._member.settings.loader.unit_files, small_bytes=small, unit_bytes=small)
+        units += cut(files, self._together)
         return units
 
+    def _together(self, file: ClaimedFile) -> Together | None:
+        """What files may share a unit with this one: those that one bulk call can bring."""
+        settings = self._member.rota.job(file.job_id).settings
+        if settings.operation == "register_sync":
+            return Together((file.directory_id,), REGISTER_FILES, REGISTER_BYTES)
+        bundle = self._member.settings.bundle
+        if file.size > bundle.max_file_bytes:
+            return None
+        return Together(
+            (file.job_id, file.fresh or settings.operation == "put_sync"), bundle.max_files, bundle.max_bytes
+        )
+
     def run(self, unit: Unit[Item], report: Report[Item], stopping: threading.Event) -> None:
-        run_each(unit, self._do, report, stopping)
+        files = [item for item in unit if isinstance(item, ClaimedFile)]
+        if len(files) < 2:
+            run_each(unit, self._do, report, stopping)
+        elif not stopping.is_set():
+            run_together(files, self._load_many, lambda one: report(Reported(*one)))
 
     def finish(self, reported: Sequence[Reported[Item]]) -> int:
         now = time.monotonic()
@@ -97,7 +117,27 @@ class LoadStage:
     def _load(self, job: Job, file: ClaimedFile) -> Outcome:
         if not file.collection_made:
             self._make(job, file.directory)
-        return Load(job, self._source(job), self._gateway(), self._irods)(file)
+        return self._loading(job).one(file)
+
+    def _load_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
+        job = self._member.rota.job(files[0].job_id)
+        unmade = self._make_all(job, {file.directory for file in files if not file.collection_made})
+        able = [file for file in files if file.directory not in unmade]
+        outcomes = iter(self._loading(job).many(able))
+        return [unmade[file.directory] if file.directory in unmade else next(outcomes) for file in files]
+
+    def _make_all(self, job: Job, directories: Iterable[str]) -> dict[str, Outcome]:
+        """Make collections; those that could not be made, with the outcome of their files."""
+        unmade: dict[str, Outcome] = {}
+        for directory in sorted(directories):
+            try:
+                self._make(job, directory)
+            except FileError as error:
+                unmade[directory] = outcome_of(error)
+        return unmade
+
+    def _loading(self, job: Job) -> Load:
+        return Load(job, self._source(job), self._gateway(), self._irods)
 
     def _gateway(self) -> Gateway:
         gateway: Gateway | None = getattr(self._open, "gateway", None)

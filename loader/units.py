@@ -1,30 +1,39 @@
-"""Cutting a batch into units: a large file by itself, small ones of one collection together."""
+"""Cutting a batch into units: small files that one bulk call can bring together, others by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import NamedTuple
 
 from inventory.claims import ClaimedFile
 
 
-def cut(
-    files: Iterable[ClaimedFile], *, unit_files: int, small_bytes: int, unit_bytes: int
-) -> Iterator[list[ClaimedFile]]:
-    """Units of at most `unit_files` files of one directory, none larger than `small_bytes`, `unit_bytes` together.
+class Together(NamedTuple):
+    """What files share a unit: those of the same key, up to so many files and so many bytes."""
 
-    A file larger than `small_bytes` is a unit of its own. The order is kept, and every file is in exactly one unit.
-    """
+    key: Hashable
+    max_files: int
+    max_bytes: int
+
+
+def cut(
+    files: Iterable[ClaimedFile], together: Callable[[ClaimedFile], Together | None]
+) -> Iterator[list[ClaimedFile]]:
+    """Units in the order of the files, each file in exactly one; a file for which `together` is None is one by itself."""
     unit: list[ClaimedFile] = []
+    limits: Together | None = None
     size = 0
     for file in files:
-        if file.size > small_bytes:
+        wanted = together(file)
+        if wanted is None:
             yield [file]
             continue
-        other = bool(unit) and unit[-1].directory_id != file.directory_id
-        if unit and (other or len(unit) >= unit_files or size + file.size > unit_bytes):
+        full = limits is not None and (len(unit) >= limits.max_files or size + file.size > limits.max_bytes)
+        if unit and (wanted != limits or full):
             yield unit
             unit, size = [], 0
         unit.append(file)
+        limits = wanted
         size += file.size
     if unit:
         yield unit

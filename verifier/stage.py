@@ -9,19 +9,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from itertools import groupby
 
-from core.irods import Gateway
+from core.irods import Expected, Gateway
 from core.outcome import Dead, Done, Outcome
 from core.paths import logical_path
-from core.worker import Report, Reported, Unit, run_each
+from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims
 from inventory.claims import ClaimedFile, Result
 from inventory.pod import Member
 
 UNIT_FILES = 20
-"""Small files verified by one thread at a time."""
-LARGE_BYTES = 256 * 1024 * 1024
-"""A file above this size is a unit of its own, so that others need not wait behind it."""
+"""Small files of small collections verified one by one by one thread at a time."""
+PACK_FILES = 8
+"""Small files of one collection from which on they are verified together."""
 
 
 class VerifyStage:
@@ -33,12 +34,24 @@ class VerifyStage:
 
     def claim(self, limit: int) -> Sequence[Unit[ClaimedFile]]:
         files = self._member.rota.claim_files("verify", limit)
-        large = [[file] for file in files if file.size > LARGE_BYTES]
-        small = [file for file in files if file.size <= LARGE_BYTES]
-        return large + [small[n : n + UNIT_FILES] for n in range(0, len(small), UNIT_FILES)]
+        small = [file for file in files if file.size <= self._member.settings.bundle.max_file_bytes]
+        units: list[Unit[ClaimedFile]] = [
+            [file] for file in files if file.size > self._member.settings.bundle.max_file_bytes
+        ]
+        singly: list[ClaimedFile] = []
+        for _, group in groupby(small, key=lambda file: file.directory_id):
+            of_one_collection = list(group)
+            if len(of_one_collection) >= PACK_FILES:
+                units.append(of_one_collection)
+            else:
+                singly += of_one_collection
+        return units + [singly[n : n + UNIT_FILES] for n in range(0, len(singly), UNIT_FILES)]
 
     def run(self, unit: Unit[ClaimedFile], report: Report[ClaimedFile], stopping: threading.Event) -> None:
-        run_each(unit, self._verify, report, stopping)
+        if len(unit) >= PACK_FILES and len({file.directory_id for file in unit}) == 1:
+            run_together(unit, self._verify_many, report)
+        else:
+            run_each(unit, self._verify, report, stopping)
 
     def finish(self, reported: Sequence[Reported[ClaimedFile]]) -> int:
         now, member = time.monotonic(), self._member
@@ -62,6 +75,13 @@ class VerifyStage:
         path = logical_path(job.target_collection, file.path)
         self._gateway().verify(path, size=file.size, checksum=file.checksum)
         return Done()
+
+    def _verify_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
+        job = self._member.rota.job(files[0].job_id)
+        expected = [Expected(file.name, file.size, file.checksum) for file in files if file.checksum is not None]
+        if len(expected) < len(files):
+            return [self._verify(file) for file in files]
+        return self._gateway().verify_many(logical_path(job.target_collection, files[0].directory), expected)
 
     def _gateway(self) -> Gateway:
         gateway: Gateway | None = getattr(self._open, "gateway", None)

@@ -6,20 +6,24 @@ from core.errors import FileError
 from core.settings import IrodsSettings
 
 BULK_REGISTER = "bulk_register"
-"""688: up to 50 registrations in one call."""
+"""619: registrations in a row, without waiting for each."""
+TRANSACTION = "transaction"
+"""619 with one commit (718) for many; for rodsadmins."""
 BUNDLE = "bundle"
 """665: a tar unpacked on the server."""
 PACK = "pack"
 """666: a collection packed on the server."""
 
-_REFUSALS = frozenset({"SYS_NO_API_PRIV", "SYS_UNMATCHED_API_NUM", "SYS_NOT_SUPPORTED"})
+_REFUSALS = frozenset(
+    {"SYS_NO_API_PRIV", "CAT_INSUFFICIENT_PRIVILEGE_LEVEL", "SYS_UNMATCHED_API_NUM", "SYS_NOT_SUPPORTED"}
+)
 
 
 class Features:
     """What one gateway uses; it forgets a way for good when the server says that it has no such call or right."""
 
     def __init__(self, settings: IrodsSettings) -> None:
-        self._allowed = {BULK_REGISTER} if settings.bulk_registration else set()
+        self._allowed = {BULK_REGISTER, TRANSACTION} if settings.bulk_registration else set()
         if settings.bundles:
             self._allowed |= {BUNDLE, PACK}
 

@@ -172,10 +172,10 @@ class Gateway:
         register.register(self._session, row, self._resource(resource))
 
     def register_many(self, rows: Sequence[Registration], *, resource: str | None) -> list[Outcome]:
-        """Register many files, 50 in one exchange (688) on a leaf; one outcome a row, in order. Nothing is raised for
-        a row.
+        """Register many files with size, time and checksum, 50 in one exchange (619) on a leaf; one outcome a row, in
+        order.
 
-        Best with rows of one collection. What 688 refuses is done row by row, as `register` does.
+        Best with rows of one collection. What cannot be done so is done row by row, as `register` does.
         """
         return batches.all_at_once(
             rows, lambda: bulk.register_many(self._session, rows, self._resource(resource), self._features)

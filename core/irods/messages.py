@@ -22,7 +22,7 @@ from irods.message import (
     StringStringMap,
 )
 from irods.message.message import Message
-from irods.message.property_types import IntegerProperty, StringProperty, SubmessageProperty
+from irods.message.property_types import IntegerProperty, LongProperty, StringProperty, SubmessageProperty
 
 MAX_SQL_ATTR = 50
 """SqlResult_PI structs in a GenQueryOut_PI; all must be sent, a missing one is an unpack error."""
@@ -38,6 +38,7 @@ class Api(IntEnum):
     DATA_OBJ_PUT = 606
     DATA_OBJ_GET = 608
     DATA_OBJ_UNLINK = 615
+    REG_DATA_OBJ = 619
     MOD_DATA_OBJ_META = 622
     DATA_OBJ_CHKSUM = 629
     PHY_PATH_REG = 630
@@ -51,6 +52,7 @@ class Api(IntEnum):
     COLL_CREATE = 681
     BULK_DATA_OBJ_REG = 688
     GEN_QUERY = 702
+    END_TRANSACTION = 718
     GET_FILE_DESCRIPTOR_INFO = 20000
     REPLICA_CLOSE = 20004
     TOUCH = 20007
@@ -74,6 +76,73 @@ class StructFileExtAndReg(Message):  # type: ignore[misc]
     oprType = IntegerProperty()
     flags = IntegerProperty()
     KeyValPair_PI = SubmessageProperty(StringStringMap)
+
+
+class DataObjInfo(Message):  # type: ignore[misc]
+    """DataObjInfo_PI, of 619. python-irodsclient's own class leaves out `flags`, which then is undefined."""
+
+    _name = "DataObjInfo_PI"
+    objPath = StringProperty()
+    rescName = StringProperty()
+    rescHier = StringProperty()
+    dataType = StringProperty()
+    dataSize = LongProperty()
+    chksum = StringProperty()
+    version = StringProperty()
+    filePath = StringProperty()
+    dataOwnerName = StringProperty()
+    dataOwnerZone = StringProperty()
+    replNum = IntegerProperty()
+    replStatus = IntegerProperty()
+    statusString = StringProperty()
+    dataId = LongProperty()
+    collId = LongProperty()
+    dataMapId = IntegerProperty()
+    flags = IntegerProperty()
+    dataComments = StringProperty()
+    dataMode = StringProperty()
+    dataExpiry = StringProperty()
+    dataCreate = StringProperty()
+    dataModify = StringProperty()
+    dataAccess = StringProperty()
+    dataAccessInx = IntegerProperty()
+    writeFlag = IntegerProperty()
+    destRescName = StringProperty()
+    backupRescName = StringProperty()
+    subPath = StringProperty()
+    regUid = IntegerProperty()
+    otherFlags = IntegerProperty()
+    KeyValPair_PI = SubmessageProperty(StringStringMap)
+    in_pdmo = StringProperty()
+    rescId = LongProperty()
+    dataAccessTime = StringProperty()
+
+
+class EndTransaction(Message):  # type: ignore[misc]
+    """endTransactionInp_PI, of 718: commit or rollback."""
+
+    _name = "endTransactionInp_PI"
+    arg0 = StringProperty()
+    arg1 = StringProperty()
+
+
+def data_object_info(version: tuple[int, ...], **fields: object) -> Packable:
+    """DataObjInfo_PI with these fields; all others are zero or empty."""
+    values = _blank(DataObjInfo) | {"KeyValPair_PI": StringStringMap({})} | fields
+    if version < (5,):
+        del values["dataAccessTime"]
+    message: Packable = DataObjInfo(**values)
+    return message
+
+
+def end_transaction(how: str) -> Packable:
+    """endTransactionInp_PI: `commit` or `rollback`."""
+    message: Packable = EndTransaction(arg0=how, arg1="")
+    return message
+
+
+def _blank(message_class: Any) -> dict[str, object]:
+    return {name: "" if isinstance(kind, StringProperty) else 0 for name, kind in message_class._ordered_properties}
 
 
 def data_object(
@@ -160,9 +229,7 @@ def mod_data_object(
     five = version >= (5,)
     message_class = _mod_data_obj_meta(five)
     info_class = dict(message_class._ordered_properties)["dataObjInfo"].message_cls
-    fields: dict[str, object] = {
-        name: "" if isinstance(kind, StringProperty) else 0 for name, kind in info_class._ordered_properties
-    }
+    fields = _blank(info_class)
     fields |= {"objPath": path, "replNum": replica, "rescHier": hierarchy, "KeyValPair_PI": StringStringMap({})}
     message: Packable = message_class(dataObjInfo=info_class(**fields), regParam=StringStringMap(dict(changes)))
     return message

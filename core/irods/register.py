@@ -13,10 +13,10 @@ from core.irods.replicas import Replica
 from core.irods.resources import Resource
 from core.irods.session import Session
 
-_EXISTS = frozenset({errors.ALREADY_HAS_ITEM, errors.COPY_ALREADY_IN_RESC})
+EXISTS = frozenset({errors.ALREADY_HAS_ITEM, errors.COPY_ALREADY_IN_RESC})
 _UNKNOWN_CALL = frozenset({errors.UNMATCHED_API_NUM})
 _NO_PRIVILEGE = frozenset({errors.NO_API_PRIV})
-_FILE_MODE = str(0o100644)
+FILE_MODE = str(0o100644)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ def register_new(session: Session, row: Registration, resource: Resource | None)
         if resource.is_leaf:
             keywords["resc_hier"] = resource.hierarchy
     message = messages.data_object(row.path, keywords)
-    reply = session.call(Api.REGISTER_PHYSICAL_PATH, message, path=row.path, accept=_EXISTS | _UNKNOWN_CALL)
+    reply = session.call(Api.REGISTER_PHYSICAL_PATH, message, path=row.path, accept=EXISTS | _UNKNOWN_CALL)
     if errors.nominal(reply.status) in _UNKNOWN_CALL:
-        reply = session.call(Api.PHY_PATH_REG, message, path=row.path, accept=_EXISTS)
+        reply = session.call(Api.PHY_PATH_REG, message, path=row.path, accept=EXISTS)
     return reply.status >= 0
 
 
@@ -137,7 +137,7 @@ def bulk(session: Session, operation: str, rows: Sequence[BulkRow], leaf: str, l
         (Column.DATA_SIZE, NAME_LEN, [str(row.size) for row in rows]),
         (Column.DATA_RESC_NAME, NAME_LEN, [leaf] * count),
         (Column.DATA_PATH, MAX_NAME_LEN, [row.physical_path for row in rows]),
-        (Column.DATA_MODE, NAME_LEN, [_FILE_MODE] * count),
+        (Column.DATA_MODE, NAME_LEN, [FILE_MODE] * count),
         (Column.OPR_TYPE, NAME_LEN, [operation] * count),
         (Column.DATA_REPL_NUM, NAME_LEN, [str(row.replica_number) for row in rows]),
         (Column.DATA_RESC_ID, MAX_NAME_LEN, [str(leaf_id)] * count),

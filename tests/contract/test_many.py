@@ -302,7 +302,7 @@ def test_a_user_who_is_no_rodsadmin(alices_settings: IrodsSettings, resource: st
             assert gateway.put_bundle(home, files, resource=resource, overwrite=overwrite) == done(files)
         check_all(gateway, home, files)
         assert gateway.verify_many(home, expected(files)) == done(files)
-        # 688 checks no path; a server that closes this hole, and single calls, say PATH_REG_NOT_ALLOWED
+        # 619 checks no path; a server that closes this hole, and single calls, say PATH_REG_NOT_ALLOWED
         outcomes = gateway.register_many(registrations(home, 5), resource=resource)
         shown = replicas.replicas_in(gateway._session, home)
         for row, outcome in zip(registrations(home, 5), outcomes, strict=True):
@@ -314,6 +314,11 @@ def test_a_user_who_is_no_rodsadmin(alices_settings: IrodsSettings, resource: st
 
 def test_what_the_settings_forbid_is_not_used(irods_settings: IrodsSettings) -> None:
     with Gateway(irods_settings) as gateway:
-        assert gateway.server().features == {features.BULK_REGISTER, features.BUNDLE, features.PACK}
+        assert gateway.server().features == {
+            features.BULK_REGISTER,
+            features.TRANSACTION,
+            features.BUNDLE,
+            features.PACK,
+        }
     with Gateway(irods_settings.model_copy(update={"bulk_registration": False, "bundles": False})) as gateway:
         assert gateway.server().features == frozenset()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inventory.claims import ClaimedFile
-from loader.units import cut
+from loader.units import Together, cut
 
 
 def file(directory: int, number: int, size: int) -> ClaimedFile:
@@ -19,7 +19,11 @@ def file(directory: int, number: int, size: int) -> ClaimedFile:
 )
 def test_units_hold_every_file_once_in_order_and_keep_their_limits(shape: list[tuple[int, int]], most: int) -> None:
     files = [file(directory, number, size) for number, (directory, size) in enumerate(shape)]
-    units = list(cut(files, unit_files=most, small_bytes=100, unit_bytes=200))
+
+    def together(one: ClaimedFile) -> Together | None:
+        return Together(one.directory_id, most, 200) if one.size <= 100 else None
+
+    units = list(cut(files, together))
     small = [one for unit in units if len(unit) > 1 or unit[0].size <= 100 for one in unit]
     assert small == [one for one in files if one.size <= 100]
     assert sorted(one.name for unit in units for one in unit) == sorted(one.name for one in files)
