@@ -18,7 +18,7 @@ from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Ret
 from inventory.engine import Database
 from inventory.workers import ALIVE
 
-Stage = Literal["load", "verify"]
+Stage = Literal["load", "verify", "delete"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,15 +72,33 @@ class Limits:
 
 
 class _Words(NamedTuple):
+    """What a stage is called in the table: its states, its counter, what a claim sets and what a finish stamps."""
+
     ready: str
     busy: str
     done: str
+    attempts: str
+    begin: str
+    stamps: str
 
 
+_WHEN = """
+    {stage}_started_at = clock_timestamp() - make_interval(secs => r.began),
+    {stage}_finished_at = clock_timestamp() - make_interval(secs => r.ended), {by} = :worker
+"""
+_BEGIN = ", {stage}_started_at = now(), {stage}_finished_at = NULL"
 _STATES: dict[Stage, _Words] = {
-    "load": _Words("discovered", "loading", "loaded"),
-    "verify": _Words("loaded", "verifying", "verified"),
-}
+    "load": _Words(
+        "discovered", "loading", "loaded", "load_attempts",
+        _BEGIN.format(stage="load"), _WHEN.format(stage="load", by="loaded_by"),
+    ),
+    "verify": _Words(
+        "loaded", "verifying", "verified", "verify_attempts",
+        _BEGIN.format(stage="verify"), _WHEN.format(stage="verify", by="verified_by"),
+    ),
+    # a deletion counts its attempts where loading did: the file has no loading left to do
+    "delete": _Words("vanished", "deleting", "deleted", "load_attempts", "", "deleted_at = clock_timestamp()"),
+}  # fmt: skip
 
 
 def claim(database: Database, worker: int, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
@@ -95,7 +113,7 @@ def claim(database: Database, worker: int, stage: Stage, shard: int, limit: int)
                     ORDER BY f.directory_id, f.name LIMIT :limit FOR UPDATE SKIP LOCKED),
                 claimed AS (
                     UPDATE inventory.file f
-                    SET state = '{words.busy}', claimed_by = :worker, {stage}_started_at = now(), {stage}_finished_at = NULL
+                    SET state = '{words.busy}', claimed_by = :worker {words.begin}
                     FROM due WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
                     RETURNING f.*)
                 SELECT c.*, d.job_id, d.path, d.collection_made_at IS NOT NULL AS made,
@@ -115,7 +133,7 @@ def claim(database: Database, worker: int, stage: Stage, shard: int, limit: int)
                 size=r.size,
                 modified_at=int(r.modified_us),
                 checksum=r.checksum,
-                fresh=r.generation == 1 and r.load_attempts == 0 and r.reloads == 0 and r.reaps == 0,
+                fresh=r.loaded_by is None and r.reaps == 0,
                 collection_made=r.made,
             )
             for r in rows
@@ -152,12 +170,6 @@ _MINE = """
     f.shard = :shard AND f.directory_id = r.directory_id AND f.name = r.name AND f.generation = r.generation
     AND f.claimed_by = :worker AND f.state = '{busy}'
 """
-_STAMPS = """
-    {stage}_started_at = clock_timestamp() - make_interval(secs => r.began),
-    {stage}_finished_at = clock_timestamp() - make_interval(secs => r.ended),
-    {by} = :worker
-"""
-_BY: dict[Stage, str] = {"load": "loaded_by", "verify": "verified_by"}
 
 
 def _run(
@@ -175,8 +187,8 @@ def _run(
     """Run one guarded UPDATE over the rows of a group and return how many rows it matched."""
     words = _STATES[stage]
     guard = _MINE.format(busy=words.busy)
-    stamps = _STAMPS.format(stage=stage, by=_BY[stage])
-    statement = f"UPDATE inventory.file f SET claimed_by = NULL, {assignments.replace('STAMPS', stamps)} FROM {_ROWS} WHERE {guard}"
+    changes = assignments.replace("STAMPS", words.stamps).replace("ATTEMPTS", words.attempts)
+    statement = f"UPDATE inventory.file f SET claimed_by = NULL, {changes} FROM {_ROWS} WHERE {guard}"
     if returning:
         statement = f"WITH failed AS ({statement} RETURNING f.*, r.first AS error, r.second AS message) {returning}"
     pairs = texts or [(None, None)] * len(group)
@@ -202,9 +214,15 @@ def _run(
 _FAILURE = """
     INSERT INTO inventory.failure
         (directory_id, worker_id, shard, generation, attempt, permanent, stage, name, error, message)
-    SELECT directory_id, :worker, shard, generation, {stage}_attempts, state = 'dead', '{stage}', name, error, message
+    SELECT directory_id, :worker, shard, generation, {attempts}, state = 'dead', '{stage}', name, error, message
     FROM failed
 """
+
+
+def _failure(stage: Stage) -> str:
+    return _FAILURE.format(stage=stage, attempts=_STATES[stage].attempts)
+
+
 _CHANGED_FAILURE = """
     INSERT INTO inventory.failure
         (directory_id, worker_id, shard, generation, attempt, permanent, stage, name, error, message)
@@ -212,7 +230,7 @@ _CHANGED_FAILURE = """
            'the source changed while it was being read: now ' || error || ' bytes of ' || message
     FROM failed
 """
-_BACKOFF = "least(:longest, :shortest * power(2, least(f.{stage}_attempts, 30))) * (0.9 + 0.2 * random())"
+_BACKOFF = "least(:longest, :shortest * power(2, least(f.ATTEMPTS, 30))) * (0.9 + 0.2 * random())"
 
 
 def _done(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
@@ -220,22 +238,22 @@ def _done(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[
     texts = [(r.outcome.checksum if isinstance(r.outcome, Done) else None, None) for r in group]
     return _run(
         c, worker, stage, shard, group,
-        f"state = '{words.done}', {stage}_attempts = f.{stage}_attempts + 1, checksum = coalesce(r.first, f.checksum), STAMPS",
+        f"state = '{words.done}', ATTEMPTS = f.ATTEMPTS + 1, checksum = coalesce(r.first, f.checksum), STAMPS",
         texts=texts,
     )  # fmt: skip
 
 
 def _retry(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
     words = _STATES[stage]
-    dead = f"f.{stage}_attempts + 1 >= :max_attempts"
+    dead = "f.ATTEMPTS + 1 >= :max_attempts"
     return _run(
         c, worker, stage, shard, group,
         f"""state = CASE WHEN {dead} THEN 'dead' ELSE '{words.ready}' END::inventory.file_state,
-            {stage}_attempts = f.{stage}_attempts + 1,
-            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF.format(stage=stage)}) END,
+            ATTEMPTS = f.ATTEMPTS + 1,
+            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF}) END,
             STAMPS""",
         texts=[_why(r.outcome) for r in group],
-        returning=_FAILURE.format(stage=stage),
+        returning=_failure(stage),
         max_attempts=limits.max_attempts,
         longest=limits.retry_max_seconds,
         shortest=limits.retry_seconds,
@@ -245,9 +263,9 @@ def _retry(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence
 def _dead(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
     return _run(
         c, worker, stage, shard, group,
-        f"state = 'dead', {stage}_attempts = f.{stage}_attempts + 1, STAMPS",
+        f"state = 'dead', ATTEMPTS = f.ATTEMPTS + 1, STAMPS",
         texts=[_why(r.outcome) for r in group],
-        returning=_FAILURE.format(stage=stage),
+        returning=_failure(stage),
     )  # fmt: skip
 
 
@@ -255,9 +273,9 @@ def _mismatched(c: Connection, worker: int, stage: Stage, shard: int, group: Seq
     return _run(
         c, worker, stage, shard, group,
         f"""state = CASE WHEN f.reloads >= :max_reloads THEN 'dead' ELSE 'discovered' END::inventory.file_state,
-            reloads = f.reloads + 1, {stage}_attempts = f.{stage}_attempts + 1, STAMPS""",
+            reloads = f.reloads + 1, ATTEMPTS = f.ATTEMPTS + 1, STAMPS""",
         texts=[_why(r.outcome) for r in group],
-        returning=_FAILURE.format(stage=stage),
+        returning=_failure(stage),
         max_reloads=limits.max_reloads,
     )  # fmt: skip
 
@@ -275,7 +293,7 @@ def _changed(c: Connection, worker: int, stage: Stage, shard: int, group: Sequen
         f"""state = CASE WHEN {dead} THEN 'dead' ELSE 'discovered' END::inventory.file_state,
             generation = f.generation + 1, discovered_at = now(), load_attempts = f.load_attempts + 1,
             size = CAST(r.first AS bigint), modified_at = CAST(r.second AS timestamptz), checksum = NULL,
-            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF.format(stage="load")}) END,
+            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF}) END,
             verify_attempts = 0, reloads = 0, reaps = 0,
             load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL""",
         texts=stats,
@@ -291,16 +309,14 @@ def _skipped(c: Connection, worker: int, stage: Stage, shard: int, group: Sequen
         c, worker, stage, shard, group,
         "state = 'skipped', STAMPS",
         texts=[_why(r.outcome) for r in group],
-        returning=_FAILURE.format(stage=stage),
+        returning=_failure(stage),
     )  # fmt: skip
 
 
 def _released(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
     # a release leaves no trace of the attempt, so the stamps of an earlier finish must not look like this stage's
-    ready = _STATES[stage].ready
-    return _run(
-        c, worker, stage, shard, group, f"state = '{ready}', {stage}_started_at = NULL, {stage}_finished_at = NULL"
-    )
+    undo = "" if stage == "delete" else f", {stage}_started_at = NULL, {stage}_finished_at = NULL"
+    return _run(c, worker, stage, shard, group, f"state = '{_STATES[stage].ready}' {undo}")
 
 
 _WRITERS = {

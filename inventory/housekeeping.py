@@ -94,6 +94,7 @@ def _reap_files(connection: Connection, shard: int, gone: Sequence[int], max_rea
                 WHERE f.shard = :shard AND f.claimed_by = ANY(:gone) LIMIT :batch FOR UPDATE OF f SKIP LOCKED),
             taken AS (
                 UPDATE inventory.file f SET claimed_by = NULL, reaps = f.reaps + held.died::int,
+                    loaded_by = CASE f.state WHEN 'loading' THEN coalesce(f.loaded_by, held.claimed_by) ELSE f.loaded_by END,
                     state = CASE WHEN held.died AND f.reaps + 1 >= :max_reaps THEN 'dead'
                         ELSE CASE f.state WHEN 'loading' THEN 'discovered' WHEN 'verifying' THEN 'loaded' ELSE 'vanished' END
                         END::inventory.file_state

@@ -44,7 +44,7 @@ _UPDATE_CHANGED = f"""
         size = l.size, modified_at = l.modified_at, source_tag = l.tag, checksum = NULL,
         load_attempts = 0, verify_attempts = 0, reloads = 0, reaps = 0,
         load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL,
-        loaded_by = NULL, verified_by = NULL, deleted_at = NULL
+        verified_by = NULL, deleted_at = NULL
     {_THESE}
 """
 _MARK_VANISHED = """

@@ -124,7 +124,7 @@ _FILE_LINES = """
     JOIN inventory.directory d ON d.id = f.directory_id
     JOIN inventory.job j ON j.id = d.job_id
     LEFT JOIN inventory.worker lw
-        ON lw.id = coalesce(f.loaded_by, CASE f.state WHEN 'loading' THEN f.claimed_by END)
+        ON lw.id = CASE f.state WHEN 'loading' THEN f.claimed_by WHEN 'discovered' THEN NULL ELSE f.loaded_by END
     LEFT JOIN inventory.worker vw
         ON vw.id = coalesce(f.verified_by, CASE f.state WHEN 'verifying' THEN f.claimed_by END)
     LEFT JOIN LATERAL (

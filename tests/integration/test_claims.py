@@ -184,3 +184,31 @@ def test_results_of_several_shards_and_kinds_are_written_together(inventory_url:
     assert world.counts() == {"loaded": 1, "dead": 1, "discovered": 1}
     assert claims.release(world.database, loader, "load", files) == 3
     world.database.close()
+
+
+def test_a_vanished_file_is_deleted_and_stamped(world: World) -> None:
+    world.add("a", "b")
+    loader = world.worker()
+    world.finish(loader, [Result(file, Done("sha2:x")) for file in world.claim(loader)])
+    world.add("b")
+    [file] = world.claim(loader, "delete")
+    assert (file.name, file.fresh) == ("a", False)
+    assert world.finish(loader, [Result(file, Retry("EIO", "try"))], "delete") == 0
+    assert world.rows() == [("a", "vanished"), ("b", "loaded")]
+    world.execute("UPDATE inventory.file SET retry_at = NULL")
+    [file] = world.claim(loader, "delete")
+    assert world.finish(loader, [Result(file, Done())], "delete") == 0
+    assert world.rows("name, state, deleted_at IS NOT NULL") == [("a", "deleted", True), ("b", "loaded", False)]
+    assert world.progress() == world.counts()
+
+
+def test_a_file_that_was_never_loaded_is_known_as_such(world: World) -> None:
+    world.add("a")
+    world.add("a", size=2)  # another generation, yet nothing of it can be in iRODS
+    loader = world.worker()
+    [file] = world.claim(loader)
+    assert file.fresh
+    world.finish(loader, [Result(file, Done("sha2:x"))])
+    world.add("a", size=3)
+    [file] = world.claim(loader)
+    assert not file.fresh
