@@ -101,6 +101,7 @@ class Pipeline(Generic[Item]):
         self._flush_files = flush_files
         self._flush_seconds = flush_seconds
         self._wanted = threads
+        self._allowed = threads
         self._waiting: deque[Unit[Item]] = deque()
         self._running = 0
         self._change = threading.Condition()
@@ -109,9 +110,18 @@ class Pipeline(Generic[Item]):
         self._unwritten: list[Reported[Item]] = []
         self._oldest = 0.0
         self._breaker = Breaker()
-        self._threads = [threading.Thread(target=self._work, name=f"unit-{n}", daemon=True) for n in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(n,), name=f"unit-{n}", daemon=True) for n in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
+
+    def allow(self, threads: int) -> None:
+        """Let only so many threads work from now on; the others end their unit, close what they have open, and wait."""
+        with self._change:
+            self._allowed = threads
+            self._wanted = max(1, min(threads, len(self._threads)))
+            self._change.notify_all()
 
     def step(self) -> bool:
         """Feed the threads and write down what they have done. False when there is nothing to do."""
@@ -140,7 +150,7 @@ class Pipeline(Generic[Item]):
 
     def _feed(self) -> bool:
         """Claim when the threads would run dry, a little ahead of them."""
-        if self._breaker.is_open or self._stopping.is_set():
+        if self._breaker.is_open or self._stopping.is_set() or not self._allowed:
             return False
         with self._change:
             enough = len(self._waiting) >= self._wanted
@@ -202,22 +212,29 @@ class Pipeline(Generic[Item]):
                     "failed", item=str(one.item), error=why[0], reason=why[1], seconds=round(one.ended - one.began, 3)
                 )
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         """A worker thread: one unit after the other."""
-        while (unit := self._next_unit()) is not None:
+        while (unit := self._next_unit(number)) is not None:
             self._run(unit)
             with self._change:
                 self._running -= 1
         self._stage.end_thread()
 
-    def _next_unit(self) -> Unit[Item] | None:
-        with self._change:
-            while not self._waiting:
+    def _next_unit(self, number: int) -> Unit[Item] | None:
+        """The next unit for a thread; None when it is to end. A thread that may not work closes what it has open."""
+        while True:
+            with self._change:
+                while not self._waiting and not self._stopping.is_set() and number < self._allowed:
+                    self._change.wait(1.0)
+                if self._waiting and number < self._allowed:
+                    self._running += 1
+                    return self._waiting.popleft()
                 if self._stopping.is_set():
                     return None
-                self._change.wait(1.0)
-            self._running += 1
-            return self._waiting.popleft()
+            self._stage.end_thread()
+            with self._change:
+                while number >= self._allowed and not self._stopping.is_set():
+                    self._change.wait(1.0)
 
     def _run(self, unit: Unit[Item]) -> None:
         """Run a unit and see to it that every item has exactly one outcome, whatever the stage does."""

@@ -87,7 +87,7 @@ class LoadStage:
 
     def end_thread(self) -> None:
         if (gateway := getattr(self._open, "gateway", None)) is not None:
-            gateway.close()
+            gateway.close()  # it connects again when it is used again
 
     def _finish_files(self, job: Job, results: Sequence[Result]) -> int:
         member = self._member

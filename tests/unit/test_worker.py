@@ -170,3 +170,34 @@ def test_results_are_kept_while_the_inventory_is_away() -> None:
     assert failures == 3
     assert sorted(stage.outcomes()) == [1, 2]
     line.drain(DEADLINE)
+
+
+def test_threads_that_may_not_work_close_what_they_have_open_and_come_back() -> None:
+    working: set[str] = set()
+    together = threading.Barrier(2, timeout=DEADLINE)
+
+    def pair(_: int) -> Outcome:
+        together.wait()
+        return Done()
+
+    def single(_: int) -> Outcome:
+        working.add(threading.current_thread().name)
+        return Done()
+
+    stage = Numbers([[1], [2]], pair)
+    line = pipeline(stage)
+    turn(line, lambda: len(stage.finished) == 2)  # both threads are needed to pass the barrier
+    line.allow(1)
+    turn(line, lambda: stage.ended_threads == 1)
+    stage.do, stage.units = single, [[n] for n in range(3, 23)]
+    turn(line, lambda: len(stage.finished) == 22)
+    assert len(working) == 1
+    line.allow(0)
+    stage.units = [[23]]
+    turn(line, lambda: stage.ended_threads == 2)
+    assert not line.step()
+    assert stage.units == [[23]]
+    line.allow(2)
+    stage.do, stage.units = pair, [[23], [24]]
+    turn(line, lambda: len(stage.finished) == 24)
+    assert line.drain(DEADLINE)
