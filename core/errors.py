@@ -9,6 +9,7 @@ IngestError                 a message, a hint and an exit code
     ├── Transient           try again later; the attempt is counted
     ├── Permanent           trying again cannot help; the file goes to the dead letters
     ├── Outage              nobody's file is at fault; given back uncounted, the breaker opens
+    │   └── Overload        the service has too much to do; all pods together use fewer connections
     ├── Vanished            the source no longer has the file
     ├── Changed             the source changed while the file was being read
     └── Mismatch            iRODS holds other bytes than the source had; the file is loaded again
@@ -78,6 +79,10 @@ class Permanent(FileError):
 
 class Outage(FileError):
     """A whole service is away or overloaded; no file is at fault and no attempt is counted."""
+
+
+class Overload(Outage):
+    """The service has too much to do: all pods together are to use fewer connections."""
 
 
 class Vanished(FileError):

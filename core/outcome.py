@@ -61,9 +61,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Given back uncounted: it was not begun, or a service was away."""
+    """Given back uncounted: it was not begun, or a service was away; `overload` says that it has too much to do."""
 
     reason: str = ""
+    overload: bool = False
 
 
 Outcome = Done | Retry | Dead | Mismatched | Vanished | Changed | Skipped | Released
@@ -81,7 +82,7 @@ def outcome_of(error: BaseException) -> Outcome:
         case errors.Permanent():
             return Dead(error.error, str(error))
         case errors.Outage():
-            return Released(str(error))
+            return Released(str(error), isinstance(error, errors.Overload))
         case errors.Vanished():
             return Vanished()
         case errors.Mismatch():

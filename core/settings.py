@@ -7,6 +7,7 @@ INGEST_ and two underscores between sections: irods.port is INGEST_IRODS__PORT.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -18,7 +19,18 @@ from core.errors import UsageError
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 Word = Annotated[str, Field(min_length=1)]
-Operation = Literal["register_sync", "put", "put_sync"]
+Operation = Literal["register_sync", "register_as_replica_sync", "put", "put_sync", "put_append", "no_op"]
+DeleteMode = Literal["do_not_delete", "unregister", "trash", "no_trash"]
+VerifyLevel = Literal["rehash", "stat", "catalog"]
+DELETE_MODES: Mapping[str, tuple[str, ...]] = {
+    "no_op": ("do_not_delete",),
+    "put": ("do_not_delete",),
+    "register_sync": ("do_not_delete", "unregister"),
+    "register_as_replica_sync": ("do_not_delete", "unregister"),
+    "put_sync": ("do_not_delete", "trash", "no_trash"),
+    "put_append": ("do_not_delete", "trash", "no_trash"),
+}
+"""Which delete modes go with which operation: what was registered is never erased, what was put never just forgotten."""
 
 
 class Section(BaseModel):
@@ -76,6 +88,8 @@ class IrodsSettings(Section):
     """A file whose first line is the password. Without any, the .irodsA file beside the environment file is used."""
     connections: Count = 4
     """Connections, and so threads, of one loader or verifier process."""
+    max_connections: Count = 64
+    """Connections of all loaders and verifiers together. When the server is overloaded it falls by half, then grows again."""
     timeout_seconds: Seconds = 300
     """How long one answer of the server may take before the connection is given up."""
     session_seconds: Seconds = 600
@@ -105,8 +119,15 @@ class JobSettings(Section):
     """Defaults of a job; `ingest job start` can say otherwise for one job."""
 
     operation: Operation = "put_sync"
-    """put_sync: copy new and changed files. put: copy new files, leave existing objects alone. register_sync: leave the
-    bytes where they are and register them."""
+    """put_sync: copy new and changed files. put: copy new files, leave existing objects alone. put_append: as put_sync, but
+    send only what was added to a file whose beginning is unchanged. register_sync: leave the bytes where they are and
+    register them. register_as_replica_sync: the same, as one more replica of objects that exist. no_op: nothing."""
+    delete_mode: DeleteMode = "do_not_delete"
+    """What becomes of the object of a file that is gone from the source: do_not_delete, unregister (register_*), trash or
+    no_trash (put_sync, put_append)."""
+    verify_level: VerifyLevel = "rehash"
+    """rehash: the server reads the bytes again. stat: only size and presence of the file behind the replica. catalog: only
+    what the catalogue says."""
     resource: Word | None = None
     """The resource to put to (a root) or to register on (a leaf or standalone one). null: the server's default."""
     rescan_seconds: Seconds | None = None

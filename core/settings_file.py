@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from core.errors import UsageError
-from core.settings import Settings, read_secret
+from core.settings import DELETE_MODES, Settings, read_secret
 from core.settings_sources import (
     CONFIG_VARIABLE,
     Given,
@@ -199,6 +199,18 @@ def _refuse_impossible(settings: Settings, origins: Mapping[str, Given]) -> None
             f"{_places(origins, 'worker.retry_seconds', 'worker.retry_max_seconds')}: worker.retry_seconds is "
             f"{worker.retry_seconds:g} and worker.retry_max_seconds {worker.retry_max_seconds:g}",
             "the first wait cannot be longer than the longest",
+        )
+    job = settings.job
+    if job.delete_mode not in DELETE_MODES[job.operation]:
+        raise UsageError(
+            f"{_places(origins, 'job.operation', 'job.delete_mode')}: job.operation {job.operation} does not go with "
+            f"job.delete_mode {job.delete_mode}",
+            f"with {job.operation} use {' or '.join(DELETE_MODES[job.operation])}",
+        )
+    if job.operation == "register_as_replica_sync" and job.resource is None:
+        raise UsageError(
+            f"{_places(origins, 'job.operation', 'job.resource')}: job.operation register_as_replica_sync needs job.resource",
+            "name the resource that holds the new replicas",
         )
     for section, secret in (("inventory", settings.inventory), ("irods", settings.irods)):
         _check_secret(section, secret.password, secret.password_file, origins)

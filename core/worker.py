@@ -110,6 +110,8 @@ class Pipeline(Generic[Item]):
         self._unwritten: list[Reported[Item]] = []
         self._oldest = 0.0
         self._breaker = Breaker()
+        self.overloads = 0
+        """How often a service said that it has too much to do."""
         self._threads = [
             threading.Thread(target=self._work, args=(n,), name=f"unit-{n}", daemon=True) for n in range(threads)
         ]
@@ -177,7 +179,8 @@ class Pipeline(Generic[Item]):
             self._oldest = time.monotonic()
         self._unwritten.append(one)
         match one.outcome:
-            case Released(reason) if reason and not self._stopping.is_set():
+            case Released(reason, overload) if reason and not self._stopping.is_set():
+                self.overloads += overload
                 if not self._breaker.is_open:
                     log.warning("service_away", reason=reason, wait_seconds=round(self._breaker.failed(), 1))
                 self._give_back_waiting(reason)

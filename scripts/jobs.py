@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from core.errors import UsageError
-from core.settings import InventorySettings, Operation, Settings
+from core.settings import DeleteMode, InventorySettings, Operation, Settings, VerifyLevel
 from scripts.frame import Invocation
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def opened(settings: InventorySettings) -> Iterator[Database]:
 @click.argument("collection")
 @click.option("--name", help="What the job is called; the source's last part when left out.")
 @click.option("--operation", type=click.Choice(get_args(Operation)), help="How files are brought in.")
+@click.option("--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone.")
+@click.option("--verify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly files are verified.")
 @click.option("--resource", help="The iRODS resource to put to or to register on.")
 @click.option(
     "--rescan", "rescan_seconds", type=float, help="Scan again after so many seconds; single pass when left out."

@@ -17,11 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from core import checksums, paths
-from core.errors import FileError, Outage
+from core.errors import FileError, Outage, Permanent
 from core.irods import batches, collections, errors, features, messages, objects, put, register, replicas
 from core.irods.features import Features
 from core.irods.messages import BULK_ROWS, Api
-from core.irods.queries import Column
+from core.irods.queries import Column, equal
 from core.irods.register import BulkRow
 from core.irods.replicas import Replica
 from core.irods.resources import DIRECTORY_KINDS, Resource, leaves
@@ -110,9 +110,11 @@ def _put_part(
     session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, available: Features
 ) -> list[Outcome]:
     delivered: set[str] = set()
-    if len(files) > 1 and features.BUNDLE in available and _may_suit(how):
+    # a name like ../x must not get into a tar that the server unpacks
+    fit = [file for file in files if _well_named(collection, file)]
+    if len(fit) > 1 and features.BUNDLE in available and _may_suit(how):
         try:
-            delivered = _deliver(session, collection, files, how)
+            delivered = _deliver(session, collection, fit, how)
         except Outage as problem:
             return [batches.outcome(problem)] * len(files)
         except FileError as problem:
@@ -124,6 +126,14 @@ def _put_part(
         return file.checksum
 
     return batches.one_by_one(files, finish)
+
+
+def _well_named(collection: str, file: SmallFile) -> bool:
+    try:
+        paths.logical_path(collection, file.relative)
+    except Permanent:
+        return False
+    return bool(file.relative)
 
 
 def _may_suit(how: Bundling) -> bool:
@@ -169,7 +179,7 @@ def _deliver(session: Session, collection: str, files: Sequence[SmallFile], how:
             packed,
             checksum=checksums.checksum_of(packed),
             resource=how.resource,
-            overwrite=True,
+            overwrite=False,
             resources=how.resources,
             data_type=TAR,
         )
@@ -227,10 +237,10 @@ def _shown(session: Session, collection: str, files: Sequence[SmallFile], staged
     since = (Column.DATA_MODIFY_TIME, f">= '{replicas.stamp(staged.modified_at)}'")
     folders = sorted({posixpath.dirname(paths.logical_path(collection, file.relative)) for file in files})
     if len(folders) > 4:
-        return replicas.listing(session, [(Column.COLL_NAME, f"like '{collection}%'"), since])
+        return replicas.replicas_below(session, collection, [since])
     shown: dict[str, list[Replica]] = {}
     for folder in folders:
-        shown |= replicas.listing(session, [(Column.COLL_NAME, f"= '{folder}'"), since])
+        shown |= replicas.listing(session, [(Column.COLL_NAME, equal(folder)), since])
     return shown
 
 

@@ -79,8 +79,8 @@ def remove(session: Session, path: str) -> None:
     reply = _remove(session, path, _ABSENT | _STUCK)
     if reply.status >= 0 or errors.nominal(reply.status) in _ABSENT:
         return
-    below = [(Column.COLL_NAME, f"= '{path}' || like '{path}/%'"), (Column.DATA_REPL_STATUS, "> '1'")]
-    for locked, rows in replicas.listing(session, below).items():
+    stuck = replicas.replicas_below(session, path, [(Column.DATA_REPL_STATUS, "> '1'")])
+    for locked, rows in stuck.items():
         replicas.unlock(session, locked, rows)
     _remove(session, path, _ABSENT)
 

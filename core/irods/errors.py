@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from irods.exception import get_exception_class_by_code
 
-from core.errors import FileError, Outage, Permanent, Transient
+from core.errors import FileError, Outage, Overload, Permanent, Transient
 
 
 class Exists(Permanent):
@@ -73,21 +73,21 @@ TABLE: dict[int, Meaning] = {
     -5000: Meaning("SYS_HEADER_WRITE_LEN_ERR", Outage, _SERVER),
     -7000: Meaning("SYS_CAUGHT_SIGNAL", Outage, _SERVER),
     -9000: Meaning(
-        "SYS_EXCEED_CONNECT_CNT", Outage, "too many connections; lower irods.connections or the number of pods"
+        "SYS_EXCEED_CONNECT_CNT", Overload, "too many connections; lower irods.connections or the number of pods"
     ),
     -10000: Meaning("SYS_USER_NOT_ALLOWED_TO_CONN", Outage, _SERVER),
-    -16000: Meaning("SYS_MALLOC_ERR", Outage, _SERVER),
+    -16000: Meaning("SYS_MALLOC_ERR", Overload, _SERVER),
     OUT_OF_FILE_DESC: Meaning("SYS_OUT_OF_FILE_DESC", Outage, "the agent leaked descriptors; a new connection helps"),
     -22000: Meaning("SYS_SVR_TO_SVR_CONNECT_FAILED", Outage, _SERVER),
     -37000: Meaning("SYS_NO_ICAT_SERVER_ERR", Outage, _SERVER),
-    -38000: Meaning("SYS_AGENT_INIT_ERR", Outage, _SERVER),
-    -49000: Meaning("SYS_FORK_ERROR", Outage, _SERVER),
+    -38000: Meaning("SYS_AGENT_INIT_ERR", Overload, _SERVER),
+    -49000: Meaning("SYS_FORK_ERROR", Overload, _SERVER),
     -92000: Meaning("CROSS_ZONE_SOCK_CONNECT_ERR", Outage, _SERVER),
     -105000: Meaning("SYS_RESC_IS_DOWN", Outage, "the resource is marked down: iadmin modresc <resource> status up"),
     -110000: Meaning("SYS_RESC_QUOTA_EXCEEDED", Outage, _FULL),
     -115000: Meaning("SYS_SOCK_READ_TIMEDOUT", Outage, _SERVER),
     -116000: Meaning("SYS_SOCK_READ_ERR", Outage, _SERVER),
-    -118000: Meaning("SYS_MAX_CONNECT_COUNT_EXCEEDED", Outage, "too many connections; lower irods.connections"),
+    -118000: Meaning("SYS_MAX_CONNECT_COUNT_EXCEEDED", Overload, "too many connections; lower irods.connections"),
     -155000: Meaning("SYS_SOCK_SELECT_ERR", Outage, _SERVER),
     -161000: Meaning("SYS_SOCK_WRITE_ERR", Outage, _SERVER),
     -162000: Meaning("SYS_SOCK_CONNECT_ERR", Outage, _SERVER),
@@ -98,7 +98,7 @@ TABLE: dict[int, Meaning] = {
     -347000: Meaning("USER_SOCK_CONNECT_TIMEDOUT", Outage, _SERVER),
     -801000: Meaning("CATALOG_NOT_CONNECTED", Outage, _SERVER),
     -802000: Meaning("CAT_ENV_ERR", Outage, _SERVER),
-    -803000: Meaning("CAT_CONNECT_ERR", Outage, _SERVER),
+    -803000: Meaning("CAT_CONNECT_ERR", Overload, _SERVER),
     -804000: Meaning("CAT_DISCONNECT_ERR", Outage, _SERVER),
     -860000: Meaning("CAT_STATEMENT_TABLE_FULL", Outage, "the agent leaked statements; a new connection helps"),
     # the login; an outage while work goes on, for no file is at fault

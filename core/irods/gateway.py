@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
@@ -37,6 +38,8 @@ from core.outcome import Outcome
 from core.settings import IrodsSettings
 
 STAGING = ".ingest_staging"
+REREAD_SECONDS = 60
+"""How soon the resources are read again for a name that was not among them."""
 
 
 class Gateway:
@@ -54,6 +57,8 @@ class Gateway:
         self._settings = settings
         self._session = Session(settings)
         self._features = Features(settings)
+        self._resources: dict[str, Resource] = {}
+        self._resources_read = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +96,7 @@ class Gateway:
         """Whether `operation` (a job's) can use that resource; `UsageError` when it is unknown, or not a root for
         put, or neither leaf nor root for registration."""
         with targets.at_start():
-            resources.check(self._resources, name, operation)
+            resources.check(self._known(name), name, operation)
 
     def make_collections(self, path: str, known: set[str] | None = None) -> None:
         """Make a collection and its missing ancestors, parent before child (681).
@@ -119,7 +124,7 @@ class Gateway:
             checksum=checksum,
             resource=resource,
             overwrite=overwrite,
-            resources=self._resources,
+            resources=self._known(resource),
         )
 
     def put_stream(
@@ -147,7 +152,7 @@ class Gateway:
             size,
             resource=resource,
             overwrite=overwrite,
-            resources=self._resources,
+            resources=self._known(resource),
             progress=progress,
             streams=streams,
         )
@@ -192,7 +197,7 @@ class Gateway:
 
         def work() -> list[Outcome]:
             limit = self._settings.single_buffer_bytes
-            how = Bundling(self._staging, resource, overwrite, limit, self._resources)
+            how = Bundling(self._staging, resource, overwrite, limit, self._known(resource))
             return bundle.put_bundle(self._session, collection, files, how, self._features)
 
         return batches.all_at_once(files, work)
@@ -205,7 +210,7 @@ class Gateway:
         """
 
         def work() -> list[Outcome]:
-            return pack.verify_many(self._session, self._staging, collection, files, self._resources, self._features)
+            return pack.verify_many(self._session, self._staging, collection, files, self._known(), self._features)
 
         return batches.all_at_once(files, work)
 
@@ -247,16 +252,27 @@ class Gateway:
     def _is_admin(self) -> bool:
         return targets.is_admin(self._session)
 
-    @cached_property
-    def _resources(self) -> dict[str, Resource]:
-        return resources.read_resources(self._session)
+    def _known(self, name: str | None = None) -> dict[str, Resource]:
+        """The zone's resources; read again for a name that is not among them.
+
+        An agent learns the resources when it starts and never again, so they are read on a connection of their age:
+        what is known here, the agent knows too.
+        """
+        unknown = name is not None and name not in self._resources
+        too_young = time.monotonic() - self._resources_read < REREAD_SECONDS
+        if not self._resources or (unknown and not too_young):
+            self._session.close()
+            self._resources = resources.read_resources(self._session)
+            self._resources_read = time.monotonic()
+        return self._resources
 
     def _resource(self, name: str | None) -> Resource | None:
         """The resource to register on; a wrong one is the job's fault, found at its start, and here the file's."""
         if name is None:
             return None
+        known = self._known(name)
         try:
-            resources.check(self._resources, name, "register")
+            resources.check(known, name, "register")
         except UsageError as problem:
             raise Permanent("wrong_resource", problem.message, problem.hint) from problem
-        return self._resources[name]
+        return known[name]

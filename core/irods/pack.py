@@ -81,10 +81,10 @@ def _read(
     catalogue."""
     if features.PACK not in available or len(files) < MIN_FILES:
         return {}
-    below = [(Column.COLL_NAME, f"= '{collection}' || like '{collection}/%'")]
-    if queries.total_bytes(session, below) > MAX_BYTES:
+    sizes = (queries.total_bytes(session, [(Column.COLL_NAME, which)]) for which in queries.subtree(collection))
+    if sum(sizes) > MAX_BYTES:
         return {}
-    listed = replicas.listing(session, below)
+    listed = replicas.replicas_below(session, collection)
     hierarchy = _hierarchy(listed, resources)
     if hierarchy is None:
         return {}

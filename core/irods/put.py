@@ -13,6 +13,8 @@ from core.irods.resources import DIRECTORY_KINDS, Resource
 from core.irods.session import Session
 
 PUT_OPERATION = 1
+SEND_TWICE_BYTES = 256 * 1024
+"""More than that is not sent to an object that may exist before the catalogue was asked."""
 _TAKEN = frozenset({errors.OVERWRITE_WITHOUT_FORCE}) | errors.LOCK_CODES
 
 
@@ -29,23 +31,26 @@ def put_bytes(
 ) -> None:
     """Put `data`; the server re-reads what it wrote and compares it with `checksum` (verifyChksum).
 
-    One round trip for a new object, three for one that exists: forceFlag is set only after the replicas were seen,
-    for it would write through to a file that was registered in place. An object without any good replica is what a
-    dead client left, and is overwritten in any case; one that already has these bytes is left as it is. Otherwise
-    `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says.
+    One round trip for a new object, two or three for one that exists: forceFlag is set only after the replicas were
+    seen, for it would write through to a file that was registered in place. An object without any good replica is
+    what a dead client left, and is overwritten in any case; one that already has these bytes is left as it is.
+    Otherwise `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says.
     """
-    reply = _put(session, path, data, checksum, resource, False, data_type, accept=_TAKEN)
-    if reply.status >= 0:
-        return
-    code = errors.nominal(reply.status)
-    rows = replicas.replicas(session, path)
+    rows = replicas.replicas(session, path) if overwrite and len(data) > SEND_TWICE_BYTES else []
+    code = errors.OVERWRITE_WITHOUT_FORCE
+    if not rows:
+        reply = _put(session, path, data, checksum, resource, False, data_type, accept=_TAKEN)
+        if reply.status >= 0:
+            return
+        code = errors.nominal(reply.status)
+        rows = replicas.replicas(session, path)
     if code == errors.OVERWRITE_WITHOUT_FORCE and not overwrite and any(row.good for row in rows):
         if verify.holds(session, path, rows, size=len(data), checksum=checksum):
             return
         raise exists(path, rows)
     refuse_elsewhere(path, rows, resource, resources)
     if not replicas.unlock(session, path, rows) and code != errors.OVERWRITE_WITHOUT_FORCE:
-        raise errors.error_for(reply.status, path, reply.text)
+        raise errors.error_for(code, path)
     with anew_where_the_file_is_gone(session, path) as lost:
         _put(session, path, data, checksum, resource, True, data_type)
     if lost:

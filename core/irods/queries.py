@@ -64,6 +64,16 @@ def equal(value: str) -> str:
     return f"= '{value}'"
 
 
+def subtree(collection: str) -> tuple[str, str]:
+    """The two conditions that a collection is this one, and that it lies below it; one query each.
+
+    `||` in a condition does not survive a quote in a value. `_` and `%` in a name match more, so rows are to be
+    looked at.
+    """
+    pattern = collection.replace("\\", "\\\\")
+    return equal(collection), f"like '{pattern}/%'"
+
+
 def select(
     session: Session, columns: Sequence[Column], conditions: Sequence[tuple[Column, str]] = (), *, path: str = ""
 ) -> list[tuple[str, ...]]:

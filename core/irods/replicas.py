@@ -9,7 +9,7 @@ from enum import IntEnum
 from core import paths
 from core.irods import errors, messages
 from core.irods.messages import Api
-from core.irods.queries import Column, equal, select
+from core.irods.queries import Column, equal, select, subtree
 from core.irods.session import Session
 
 MICROSECONDS = 1_000_000
@@ -105,6 +105,16 @@ def listing(session: Session, conditions: Sequence[tuple[Column, str]]) -> dict[
 def replicas_in(session: Session, collection: str) -> dict[str, list[Replica]]:
     """The replicas of every data object of one collection, by logical path."""
     return listing(session, [(Column.COLL_NAME, equal(collection))])
+
+
+def replicas_below(
+    session: Session, collection: str, conditions: Sequence[tuple[Column, str]] = ()
+) -> dict[str, list[Replica]]:
+    """The replicas of the data objects in a collection and all below it that meet the conditions, by logical path."""
+    found: dict[str, list[Replica]] = {}
+    for condition in subtree(collection):
+        found |= listing(session, [(Column.COLL_NAME, condition), *conditions])
+    return {path: rows for path, rows in found.items() if path.startswith(f"{collection}/")}
 
 
 def modify(session: Session, path: str, replica: Replica, changes: Mapping[str, str]) -> None:

@@ -1,0 +1,62 @@
+"""A pipeline that keeps to its share of the connections that all pods may have together."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+import structlog
+
+from core.worker import Pipeline, Stage
+from inventory import connections
+from inventory.pod import Member
+
+GRANT_SECONDS = 2.0
+"""How often a worker asks for its share."""
+Item = TypeVar("Item")
+log = structlog.get_logger()
+
+
+class Connected:
+    """The loop of a loader or a verifier: a pipeline with as many threads as it has connections."""
+
+    def __init__(self, member: Member, stage: Stage[Item], batch: int) -> None:
+        self._member = member
+        worker, irods = member.settings.worker, member.settings.irods
+        self._pipeline = Pipeline(
+            stage,
+            threads=irods.connections,
+            batch=batch,
+            flush_files=worker.flush_files,
+            flush_seconds=worker.flush_seconds,
+        )
+        self._granted = 0
+        self._asked_at = float("-inf")
+        self._overloads = 0
+        self._pipeline.allow(0)
+
+    def step(self) -> bool:
+        """Keep to the share, and do a little."""
+        if self._pipeline.overloads > self._overloads:
+            self._overloads = self._pipeline.overloads
+            log.warning("irods_overloaded", hint="all pods together use half the connections for now")
+            connections.overloaded(self._member.database)
+            self._asked_at = float("-inf")
+        if time.monotonic() - self._asked_at >= GRANT_SECONDS:
+            self._ask()
+        return self._pipeline.step()
+
+    def drain(self, seconds: float) -> bool:
+        """Stop the pipeline in good order."""
+        return self._pipeline.drain(seconds)
+
+    def _ask(self) -> None:
+        irods = self._member.settings.irods
+        granted = connections.grant(
+            self._member.database, self._member.worker, irods.connections, irods.max_connections
+        )
+        self._asked_at = time.monotonic()
+        if granted != self._granted:
+            log.info("connections", granted=granted, wanted=irods.connections)
+            self._granted = granted
+            self._pipeline.allow(granted)
