@@ -76,8 +76,11 @@ class Bench:
         """A source file with bytes of its own."""
         path = self.folder / f"f{number:06d}"
         if not path.exists() or path.stat().st_size != size:
-            path.write_bytes((number.to_bytes(8, "big") + os.urandom(min(size, 1 << 20))) * (size // (1 << 20) + 1))
-            os.truncate(path, size)
+            block = number.to_bytes(8, "big") + os.urandom(min(size, 1 << 20))
+            with path.open("wb") as file:
+                for _ in range(size // len(block) + 1):
+                    file.write(block)
+                file.truncate(size)
         return path
 
     def calls(self) -> int:

@@ -85,6 +85,15 @@ def remove(session: Session, path: str) -> None:
     _remove(session, path, _ABSENT)
 
 
+def remove_empty(session: Session, path: str) -> bool:
+    """Remove a collection in which nothing is left (679 without recursiveOpr); False when something is. Fine when
+    there is none."""
+    reply = session.call(
+        Api.RM_COLL, messages.collection(path, {}), path=path, accept=_ABSENT | {errors.COLLECTION_NOT_EMPTY}
+    )
+    return reply.status >= 0 or errors.nominal(reply.status) in _ABSENT
+
+
 def _remove(session: Session, path: str, accept: frozenset[int]) -> wire.Reply:
     with session.held():
         request = messages.collection(path, {"recursiveOpr": "", "forceFlag": ""})

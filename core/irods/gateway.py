@@ -110,6 +110,10 @@ class Gateway:
         """Remove a collection and all in it, past the trash (679); fine when there is none."""
         collections.remove(self._session, path)
 
+    def remove_empty_collection(self, path: str) -> bool:
+        """Remove a collection in which nothing is left (679); False when something is, which then stays as it is."""
+        return collections.remove_empty(self._session, path)
+
     def put_bytes(self, path: str, data: bytes, *, checksum: str, resource: str | None, overwrite: bool) -> None:
         """Put a small file in one call (606) whose bytes the server re-reads and compares with `checksum`.
 

@@ -110,16 +110,24 @@ def replica_of(row: Registration, resource: Resource | None, rows: list[Replica]
     )
 
 
-def set_checksum(session: Session, path: str, rows: Sequence[Replica], checksum: str) -> None:
-    """Store a checksum for replicas of one object: 622 for a rodsadmin, 688 modify for others."""
+def set_checksum(session: Session, path: str, rows: Sequence[Replica], checksum: str) -> bool:
+    """Store a checksum for these replicas of one object: 622 for a rodsadmin, 688 modify for others.
+
+    False when that is not possible: 688 would mark the siblings of a replica stale.
+    """
     for row in rows:
+        if row.checksum == checksum:
+            continue
         message = messages.mod_data_object(
             path, {"chksum": checksum}, replica=row.number, hierarchy=row.hierarchy, version=session.version
         )
         reply = session.call(Api.MOD_DATA_OBJ_META, message, path=path, accept=_NO_PRIVILEGE)
         if reply.status < 0:
+            if len(rows) > 1:
+                return False
             bulk_row = BulkRow(path, row.physical_path, row.size, checksum, row.number)
             bulk(session, "modify", [bulk_row], row.resource, row.resource_id)
+    return True
 
 
 def bulk(session: Session, operation: str, rows: Sequence[BulkRow], leaf: str, leaf_id: int) -> None:

@@ -137,18 +137,40 @@ def other_home(administrator: iRODSSession, alice: Session) -> str:
     return f"/{alice.zone}/home/{alice.user}"
 
 
+def vault_for(administrator: iRODSSession, tmp_path: Path, name: str) -> tuple[str, str]:
+    """A host and a vault for a new resource: a server of another user can write below its own, the sandbox anywhere."""
+    demo = administrator.resources.get("demoResc")
+    return demo.location, f"{demo.vault_path}/vaults/{name}" if ENVIRONMENT else str(tmp_path / name)
+
+
+@pytest.fixture
+def replicating(administrator: iRODSSession, tmp_path: Path, home: str) -> Iterator[str]:
+    """A replication resource with two leaves."""
+    tag = uuid.uuid4().hex[:8]
+    root, leaves = f"repl{tag}", [f"one{tag}", f"two{tag}"]
+    administrator.resources.create(root, "replication")
+    for leaf in leaves:
+        administrator.resources.create(leaf, "unixfilesystem", *vault_for(administrator, tmp_path, leaf))
+        administrator.resources.add_child(root, leaf)
+    yield root
+    for name in [entry.path for entry in administrator.collections.get(home).data_objects]:
+        administrator.data_objects.unlink(name, force=True)
+    for leaf in leaves:
+        administrator.resources.remove_child(root, leaf)
+        administrator.resources.remove(leaf)
+    administrator.resources.remove(root)
+
+
 @pytest.fixture
 def tree(administrator: iRODSSession, tmp_path: Path, home: str) -> Iterator[dict[str, str]]:
     """A resource tree random; passthru; unixfilesystem. Gone before `home` is, so that tests' objects on it are
     removed here."""
     tag = uuid.uuid4().hex[:8]
     names = {"root": f"root{tag}", "middle": f"middle{tag}", "leaf": f"leaf{tag}"}
-    demo = administrator.resources.get("demoResc")
-    # a server of another user can write below its own vault, the sandbox anywhere
-    vault = f"{demo.vault_path}/vaults/{names['leaf']}" if ENVIRONMENT else str(tmp_path / names["leaf"])
+    host, vault = vault_for(administrator, tmp_path, names["leaf"])
     administrator.resources.create(names["root"], "random")
     administrator.resources.create(names["middle"], "passthru")
-    administrator.resources.create(names["leaf"], "unixfilesystem", demo.location, vault)
+    administrator.resources.create(names["leaf"], "unixfilesystem", host, vault)
     administrator.resources.add_child(names["root"], names["middle"])
     administrator.resources.add_child(names["middle"], names["leaf"])
     yield names

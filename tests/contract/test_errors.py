@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import FileError, Outage, Permanent, Transient
+from core.errors import FileError, Outage, Overload, Permanent, Transient
 from core.irods import Exists, Locked, errors
 from core.irods.batches import one_by_one, outcome
 from core.outcome import Dead, Done, Released, Retry, Skipped
@@ -29,7 +29,7 @@ def test_every_code_has_an_error_of_one_line(code: int, path: str, text: str) ->
     [
         (-826000, Outage, "auth"),
         (-840000, Outage, "auth"),
-        (-9000, Outage, "SYS_EXCEED_CONNECT_CNT"),
+        (-9000, Overload, "SYS_EXCEED_CONNECT_CNT"),
         (-110000, Outage, "SYS_RESC_QUOTA_EXCEEDED"),
         (-512028, Outage, "UNIX_FILE_READ_ERR"),
         (-511122, Outage, "UNIX_FILE_CREATE_ERR"),

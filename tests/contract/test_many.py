@@ -26,7 +26,27 @@ def either(request: pytest.FixtureRequest, irods_settings: IrodsSettings, home: 
     """A gateway with the fast ways, and one that may not use them: the results must be the same."""
     fast = request.param == "fast"
     with Gateway(irods_settings.model_copy(update={"bulk_registration": fast, "bundles": fast})) as gateway:
-        yield gateway
+        yield with_own_staging(gateway, home)
+
+
+@pytest.fixture
+def gateway(gateway: Gateway, home: str) -> Gateway:
+    """A gateway whose tars nobody else sees: on a real server others may be at work."""
+    return with_own_staging(gateway, home)
+
+
+def with_own_staging(gateway: Gateway, home: str) -> Gateway:
+    gateway._staging = f"{home}_staging"
+    gateway.make_collections(gateway._staging)
+    return gateway
+
+
+@pytest.fixture(autouse=True)
+def no_staging_left(irods_settings: IrodsSettings, home: str) -> Iterator[None]:
+    """Remove the staging collection of a test."""
+    yield
+    with Gateway(irods_settings) as gateway:
+        gateway.remove_collection(f"{home}_staging")
 
 
 def small_files(names: Sequence[str], size: int = 100) -> list[SmallFile]:
@@ -177,7 +197,7 @@ def test_a_bundle_never_writes_to_a_registered_file(either: Gateway, home: str, 
 
 def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gateway, home: str, resource: str) -> None:
     files = small_files([f"f{index}" for index in range(6)])
-    how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._resources)
+    how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._known())
     tar = f"{how.staging}/killed.tar"
     packed = bundle.pack(files)
     gateway.put_bytes(tar, packed, checksum=checksum_of(packed), resource=resource, overwrite=True)
@@ -220,6 +240,23 @@ def test_any_names_in_bundles_and_packs(gateway: Gateway, home: str, resource: s
     assert gateway.put_bundle(f"{home}/n", files, resource=resource, overwrite=True) == done(files)
     assert gateway.verify_many(f"{home}/n", expected(files)) == done(files)
     gateway.remove_collection(f"{home}/n")
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", "a 'b' and 'c' || d", "100%_x", "back\\slash", "-x", "new\nline\ttab", "日本"]
+)
+def test_awkward_collections(either: Gateway, session: Session, home: str, resource: str, name: str) -> None:
+    files = small_files(
+        [f"{folder}{name}{index}" for folder in ("", f"{name}/", "b/", "c/", "d/") for index in range(3)]
+    )
+    collection = f"{home}/{name}"
+    assert either.put_bundle(collection, files, resource=resource, overwrite=False) == done(files)
+    assert either.verify_many(collection, expected(files)) == done(files)
+    check_all(either, collection, files)
+    locked = f"{collection}/b/{name}1"
+    replicas.modify(session, locked, either.replicas(locked)[0], {"replStatus": "2"})
+    either.remove_collection(collection)
+    assert replicas.replicas_in(either._session, collection) == {}
 
 
 # packs

@@ -108,6 +108,24 @@ def test_overwriting(
     assert vault_file(f"{home}/f").read_bytes() == second
 
 
+@PUTS
+def test_overwriting_an_object_whose_file_is_gone(
+    gateway: Gateway, home: str, resource: str, vault_file: Callable[[str], Path], way: Put
+) -> None:
+    put(gateway, f"{home}/f", b"lost from the vault", resource=resource)
+    vault_file(f"{home}/f").unlink()
+    way(gateway, f"{home}/f", b"put again", resource=resource, overwrite=True)
+    check_good(gateway, f"{home}/f", b"put again")
+
+
+@pytest.mark.parametrize("size", [300_000, 2_000_000])
+def test_overwriting_more_than_is_sent_twice(gateway: Gateway, home: str, resource: str, size: int) -> None:
+    for _ in range(2):
+        data = os.urandom(size)
+        put(gateway, f"{home}/f", data, resource=resource, overwrite=True)
+        check_good(gateway, f"{home}/f", data)
+
+
 def test_the_same_put_again_is_fine(gateway: Gateway, home: str, resource: str) -> None:
     for _ in range(3):
         put(gateway, f"{home}/f", b"same", resource=resource)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from functools import partial
 
 import pytest
 
 from core.checksums import checksum_of
 from core.errors import Permanent, UsageError
-from core.irods import Gateway, targets
+from core.irods import Gateway, SmallFile, targets
 from core.irods.session import Session
+from core.outcome import Done
 
 
 def _refusal(error: pytest.ExceptionInfo[UsageError]) -> str:
@@ -92,6 +95,15 @@ def test_work_on_trees(gateway: Gateway, tree: dict[str, str], home: str) -> Non
     assert error.value.error == "wrong_resource"
 
 
+def test_a_resource_that_is_younger_than_the_connection(
+    gateway: Gateway, home: str, request: pytest.FixtureRequest
+) -> None:
+    gateway.make_collections(f"{home}/connect")
+    young: dict[str, str] = request.getfixturevalue("tree")
+    gateway.put_bytes(f"{home}/f", b"x", checksum=checksum_of(b"x"), resource=young["root"], overwrite=False)
+    assert gateway.replicas(f"{home}/f")[0].resource == young["leaf"]
+
+
 def test_an_object_on_another_resource_is_not_overwritten_there(
     gateway: Gateway, tree: dict[str, str], resource: str, home: str
 ) -> None:
@@ -104,6 +116,31 @@ def test_an_object_on_another_resource_is_not_overwritten_there(
         gateway.put_stream(f"{home}/f", lambda o, n: data[o : o + n], len(data), resource=tree["root"], overwrite=True)
     assert error.value.error == "wrong_resource"
     assert len(gateway.replicas(f"{home}/f")) == 1
+
+
+def test_replicating_resources(gateway: Gateway, replicating: str, home: str) -> None:
+    gateway.check_resource(replicating, "put_sync")
+    for overwrite in (False, True):
+        for name in ("bytes", "stream", "bundled"):
+            data = os.urandom(1000)
+            checksum, path = checksum_of(data), f"{home}/{name}"
+            if name == "bytes":
+                gateway.put_bytes(path, data, checksum=checksum, resource=replicating, overwrite=overwrite)
+            elif name == "stream":
+                view = partial(_part, data)
+                gateway.put_stream(path, view, 1000, resource=replicating, overwrite=overwrite)
+            else:
+                files = [SmallFile(name, data, checksum), SmallFile("other", data, checksum)]
+                assert (
+                    gateway.put_bundle(home, files, resource=replicating, overwrite=overwrite) == [Done(checksum)] * 2
+                )
+            rows = gateway.replicas(path)
+            assert [(row.good, row.size, row.checksum) for row in rows] == [(True, 1000, checksum)] * 2
+            assert gateway.verify(path, size=1000, checksum=checksum).replicas == 2
+
+
+def _part(data: bytes, offset: int, length: int) -> bytes:
+    return data[offset : offset + length]
 
 
 def test_a_user_without_rights(gateway: Gateway, alice: Session, home: str) -> None:
