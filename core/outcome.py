@@ -10,9 +10,13 @@ from core import errors
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The stage succeeded. `checksum` is in iRODS notation and None where the stage computed none."""
+    """The stage succeeded.
+
+    `checksum` is in iRODS notation and None where the stage computed none. `level` is how thoroughly it was verified.
+    """
 
     checksum: str | None = None
+    level: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,14 @@ import structlog
 
 from core.errors import LeaseLost, Unavailable
 from core.settings import WorkerSettings
-from core.signals import Stop
+from core.signals import Stop, die_if_frozen
 
+LAST_WORDS = 0.1
+"""The part of worker.drain_seconds that is kept for writing down what is done and saying goodbye."""
+AGAIN_SECONDS = 0.2
+"""How soon a stopping pod asks the inventory again."""
+DEATH_SECONDS = 2.0
+"""A process that stops with threads at work is gone so long after its goodbye, with all its connections."""
 log = structlog.get_logger()
 
 
@@ -25,7 +31,7 @@ class Lease(Protocol):
 
     def beat(self) -> bool: ...
 
-    def goodbye(self) -> None: ...
+    def goodbye(self, in_seconds: float = 0) -> None: ...
 
 
 class Loop(Protocol):
@@ -40,31 +46,69 @@ class Loop(Protocol):
         ...
 
 
+class Outage:
+    """Tells the log of an outage of the inventory once when it begins and once when it is over."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._lock = threading.Lock()
+
+    def failed(self, error: Unavailable) -> None:
+        """The inventory did not answer."""
+        with self._lock:
+            if self._since is None:
+                self._since = time.monotonic()
+                log.warning("inventory_away", reason=str(error))
+
+    def over(self) -> None:
+        """The inventory has answered."""
+        with self._lock:
+            if self._since is not None:
+                log.warning("inventory_back", away_seconds=round(time.monotonic() - self._since, 1))
+                self._since = None
+
+
 class Heartbeat:
     """Keeps the lease from a thread of its own. A process whose lease is lost ends at once, before it can do more harm."""
 
-    def __init__(self, lease: Lease, seconds: float, on_lost: Callable[[], None]) -> None:
+    def __init__(self, lease: Lease, settings: WorkerSettings, outage: Outage, on_lost: Callable[[], None]) -> None:
         self._lease = lease
-        self._seconds = seconds
+        self._settings = settings
+        self._outage = outage
         self._on_lost = on_lost
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True),
+            threading.Thread(target=self._watch, name="freeze-watch", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        die_if_frozen(self._settings.lease_seconds)
+        for thread in self._threads:
+            thread.start()
 
     def end(self) -> None:
         self._ended.set()
-        self._thread.join(timeout=5)
+        for thread in self._threads:
+            thread.join(timeout=1)
+        die_if_frozen(0)
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._seconds):
+        while not self._ended.wait(self._settings.heartbeat_seconds):
             try:
                 if not self._lease.beat() and not self._ended.is_set():
                     self._on_lost()
                     return
+                self._outage.over()
             except Unavailable as error:
-                log.warning("heartbeat_failed", reason=str(error))
+                self._outage.failed(error)
+            except Exception as error:  # noqa: BLE001  # a heart that stops over a defect would look like a death
+                log.error("heartbeat_failed", error=type(error).__name__, reason=str(error))
+
+    def _watch(self) -> None:
+        # apart from the heartbeat, which waits when the inventory is away; that is no reason to die
+        while not self._ended.wait(self._settings.heartbeat_seconds):
+            die_if_frozen(self._settings.lease_seconds)
 
 
 def lease_lost() -> None:
@@ -75,8 +119,10 @@ def lease_lost() -> None:
 
 def serve(loop: Loop, lease: Lease, tidy: Callable[[], None], settings: WorkerSettings, stop: Stop) -> None:
     """Turn the loop until asked to stop, then drain and say goodbye."""
-    heartbeat = Heartbeat(lease, settings.heartbeat_seconds, lease_lost)
+    outage = Outage()
+    heartbeat = Heartbeat(lease, settings, outage, lease_lost)
     heartbeat.start()
+    threading.Thread(target=_end_in_time, args=(stop, settings.drain_seconds), name="deadline", daemon=True).start()
     log.info("started", worker=lease.worker)
     tidy_at = time.monotonic()
     while not stop.is_set():
@@ -87,25 +133,41 @@ def serve(loop: Loop, lease: Lease, tidy: Callable[[], None], settings: WorkerSe
                 # pods that were started together do not tidy together
                 tidy_at = time.monotonic() + settings.housekeeping_seconds * random.uniform(0.8, 1.2)
         except Unavailable as error:
-            log.warning("inventory_away", reason=str(error))
+            outage.failed(error)
             busy = False
         if not busy:
             stop.wait(settings.poll_seconds)
-    _end(loop, lease, heartbeat, settings.drain_seconds)
+    asked_at = stop.asked_at or time.monotonic()
+    _end(loop, lease, heartbeat, asked_at + settings.drain_seconds * (1 - LAST_WORDS))
 
 
-def _end(loop: Loop, lease: Lease, heartbeat: Heartbeat, seconds: float) -> None:
+def _end_in_time(stop: Stop, seconds: float) -> None:
+    """End the process when so many seconds have passed since it was asked to, whatever it is at.
+
+    A step that scans a huge directory and a database that neither answers nor refuses would keep it for longer.
+    """
+    stop.wait()
+    time.sleep(max(0.0, (stop.asked_at or 0.0) + seconds - time.monotonic()))
+    log.warning("drain_cut_off", seconds=seconds, hint="what it held is taken over when the lease runs out")
+    os._exit(0)
+
+
+def _end(loop: Loop, lease: Lease, heartbeat: Heartbeat, until: float) -> None:
     log.info("stopping", worker=lease.worker)
-    try:
-        drained = loop.drain(seconds)
-        heartbeat.end()
-        lease.goodbye()
-    except Unavailable as error:
-        log.warning(
-            "stopped_without_goodbye", reason=str(error), hint="what it held is taken over when the lease runs out"
-        )
-        drained = False
+    drained = said = False
+    while not said:
+        try:
+            drained = loop.drain(max(0.0, until - time.monotonic()))
+            heartbeat.end()
+            # a thread that is still at work ends with the process, and only then its file is safe to give to others
+            lease.goodbye(0 if drained else DEATH_SECONDS)
+            said = True
+        except Unavailable as error:
+            if time.monotonic() >= until:
+                hint = "what it held is taken over when the lease runs out"
+                log.warning("stopped_without_goodbye", reason=str(error), hint=hint)
+                break
+            time.sleep(AGAIN_SECONDS)
     log.info("stopped", worker=lease.worker, drained=drained)
-    if not drained:
-        # a thread is still at work; ending the process is what makes its file safe to give to others
+    if not drained or not said:
         os._exit(0)

@@ -82,6 +82,10 @@ class IrodsSettings(Section):
     """The user to log in as."""
     zone: str = Field(default="tempZone", pattern=r"^[^/]+$")
     """The user's zone, without a slash."""
+    client_user: Word | None = None
+    """The user to act for: what is loaded belongs to this one. `user` must then be a rodsadmin."""
+    client_zone: Word | None = None
+    """The zone of client_user. null: `zone`."""
     password: SecretStr | None = None
     """Only from the environment (IRODS_PASSWORD); refused in config.yml."""
     password_file: Path | None = None
@@ -94,6 +98,11 @@ class IrodsSettings(Section):
     """How long one answer of the server may take before the connection is given up."""
     session_seconds: Seconds = 600
     """Age at which a connection is replaced, because an agent's memory grows along its life."""
+    session_calls: Count = 20_000
+    """Requests after which a connection is replaced."""
+    streams: Count = 2
+    """Connections that carry one file larger than single_buffer_bytes; all but one are opened for it alone, beyond
+    `connections`."""
     single_buffer_bytes: Count = 32 * 1024 * 1024
     """Files up to this size are put in one call that carries their checksum."""
     bulk_registration: bool = True
@@ -135,7 +144,12 @@ class JobSettings(Section):
     settle_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     """A file modified less than so long ago is not offered yet."""
     shards: Count = 4
-    """Partitions of the job's rows; more for more workers and more files (about 10 million files a shard)."""
+    """Partitions of the job's rows at least; more for more workers."""
+    expected_files: Count | None = None
+    """How many files the job will have, roughly: it begins with a shard for each ten million. null: it grows as it goes."""
+    trust_directory_mtime: bool = False
+    """Do not list a directory whose own time and listing were the same at the last two scans. Only where the filesystem is
+    honest about that time, and files are never changed in place: a change of a file's content does not change it."""
     max_attempts: Count = 8
     """Failed attempts of one stage after which a file is a dead letter."""
     max_reloads: int = Field(default=2, ge=0)
@@ -145,8 +159,8 @@ class JobSettings(Section):
 class WatcherSettings(Section):
     """The watcher pods, which scan the source."""
 
-    directories: Count = 200
-    """Directories claimed at a time."""
+    directories: Count = 2000
+    """Directories claimed at a time, at most: of large ones fewer are claimed, so that other watchers have some too."""
     rows: Count = 20_000
     """Entries handed to the inventory in one COPY."""
     max_backlog: Count = 10_000_000
@@ -188,8 +202,18 @@ class WorkerSettings(Section):
     """Wait after a file's first failed attempt; doubled after each further one, up to retry_max_seconds."""
     retry_max_seconds: Seconds = 21_600
     """The longest wait between two attempts."""
-    max_reaps: Count = 50
-    """How many pods may die over one file before it is a dead letter (a poison file)."""
+    max_reaps: int = Field(default=5, ge=3)
+    """How many pods may die over one file before it is a dead letter (a poison file). From the third on only the file
+    that the dead pod had begun is blamed."""
+
+
+class MetricsSettings(Section):
+    """What pods tell Prometheus and the probes of Kubernetes."""
+
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """Where /metrics, /livez and /readyz are answered. null: nowhere. Each pod of one machine needs its own."""
+    patience_seconds: Seconds = 120
+    """Silence of the loop after which a pod is not live, and of a service after which it is not ready."""
 
 
 class LogSettings(Section):
@@ -212,6 +236,7 @@ class Settings(Section):
     loader: LoaderSettings = LoaderSettings()
     verifier: VerifierSettings = VerifierSettings()
     worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 

@@ -2,6 +2,9 @@
 
 The main thread does all SQL and worker threads do none. A unit is what one thread does at a time: one large file, or some small
 ones of one collection, because iRODS has bulk calls. Every file has exactly one outcome.
+
+A suspect is an item over which workers have died. It is run by itself, with nothing else at work, and marked right before: if this
+process dies as well, it is known over what.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
+from core import metrics
 from core.backoff import Breaker
+from core.errors import Unavailable
 from core.outcome import Done, Outcome, Released, Retry, failure_of, outcome_of
 
 Item = TypeVar("Item")
@@ -48,6 +54,18 @@ class Stage(Protocol[Item]):
 
     def finish(self, reported: Sequence[Reported[Item]]) -> int:
         """Write outcomes down. Returns how many were no longer this worker's."""
+        ...
+
+    def is_suspect(self, item: Item) -> bool:
+        """Whether workers have died over this item."""
+        ...
+
+    def begin(self, item: Item) -> bool:
+        """Write down that a suspect is about to be run. False when it is no longer this worker's."""
+        ...
+
+    def keep(self, items: Sequence[Item]) -> None:
+        """Give back uncounted whatever this worker has claimed besides these: claims whose answer was lost."""
         ...
 
     def end_thread(self) -> None:
@@ -95,21 +113,35 @@ def _outcome(do: Callable[[Item], Outcome], item: Item) -> Outcome:
 class Pipeline(Generic[Item]):
     """Threads that run a stage's units, fed and emptied by `step` in the main thread."""
 
-    def __init__(self, stage: Stage[Item], *, threads: int, batch: int, flush_files: int, flush_seconds: float) -> None:
+    def __init__(
+        self,
+        stage: Stage[Item],
+        *,
+        threads: int,
+        batch: int,
+        flush_files: int,
+        flush_seconds: float,
+        is_sure: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`is_sure` says whether what was claimed is this worker's for certain: nothing is begun while it is not."""
         self._stage = stage
+        self._is_sure = is_sure
         self._batch = batch
         self._flush_files = flush_files
         self._flush_seconds = flush_seconds
         self._wanted = threads
         self._allowed = threads
         self._waiting: deque[Unit[Item]] = deque()
-        self._running = 0
+        self._suspects: deque[Item] = deque()
+        self._running: list[Unit[Item]] = []
+        self._claim_unanswered = False
         self._change = threading.Condition()
         self._stopping = threading.Event()
         self._results: queue.SimpleQueue[Reported[Item]] = queue.SimpleQueue()
         self._unwritten: list[Reported[Item]] = []
         self._oldest = 0.0
         self._breaker = Breaker()
+        self._away_since = 0.0
         self.overloads = 0
         """How often a service said that it has too much to do."""
         self._threads = [
@@ -139,30 +171,69 @@ class Pipeline(Generic[Item]):
         self._give_back_waiting("stopping")
         with self._change:
             self._change.notify_all()
-        while not self._idle() and time.monotonic() < deadline:
+        while not (idle := self._idle()) and time.monotonic() < deadline:
             self._collect(wait=True)
-            self._flush(force=False)
+            with suppress(Unavailable):  # kept, and written at the end
+                self._flush(force=False)
         self._collect(wait=False)
         self._flush(force=True)
-        return self._idle()
+        return idle
 
     def _idle(self) -> bool:
         with self._change:
-            return not self._waiting and not self._running
+            return not self._waiting and not self._running and not self._suspects
 
     def _feed(self) -> bool:
         """Claim when the threads would run dry, a little ahead of them."""
         if self._breaker.is_open or self._stopping.is_set() or not self._allowed:
             return False
+        if self._suspects:
+            return self._run_suspect()
         with self._change:
             enough = len(self._waiting) >= self._wanted
         if enough:
             return False
+        return self._claim()
+
+    def _claim(self) -> bool:
+        if self._claim_unanswered:
+            # the inventory broke off during a claim: perhaps it was committed, and then nobody would ever run those rows
+            self._stage.keep(self._in_hand())
+        self._claim_unanswered = True
         units = self._stage.claim(self._wanted if self._breaker.is_suspicious else self._batch)
+        self._claim_unanswered = False
+        for unit in units:
+            self._suspects.extend(item for item in unit if self._stage.is_suspect(item))
+        cleared = [[item for item in unit if not self._stage.is_suspect(item)] for unit in units]
         with self._change:
-            self._waiting.extend(units)
+            self._waiting.extend(unit for unit in cleared if unit)
             self._change.notify_all()
         return bool(units)
+
+    def _run_suspect(self) -> bool:
+        """Begin the next suspect when nothing else is at work."""
+        with self._change:
+            if not self._change.wait_for(lambda: not self._waiting and not self._running, timeout=0.05):
+                return False
+        # the one before must be written first: as long as it is marked it would be blamed for the next death
+        self._collect(wait=False)
+        self._flush(force=True)
+        mine = self._stage.begin(self._suspects[0])
+        suspect = self._suspects.popleft()
+        if not mine:
+            log.warning("suspect_fenced", item=str(suspect))
+            return True
+        with self._change:
+            self._waiting.append([suspect])
+            self._change.notify_all()
+        return True
+
+    def _in_hand(self) -> list[Item]:
+        """All that was claimed and is not written yet. What a unit reported before it ended is in the queue or taken over."""
+        with self._change:
+            units = [*self._running, *self._waiting]
+        self._collect(wait=False)
+        return [*(item for unit in units for item in unit), *self._suspects, *(one.item for one in self._unwritten)]
 
     def _collect(self, *, wait: bool) -> None:
         """Take over what the threads have reported, waiting a moment for the first."""
@@ -181,18 +252,25 @@ class Pipeline(Generic[Item]):
         match one.outcome:
             case Released(reason, overload) if reason and not self._stopping.is_set():
                 self.overloads += overload
-                if not self._breaker.is_open:
-                    log.warning("service_away", reason=reason, wait_seconds=round(self._breaker.failed(), 1))
+                if not self._breaker.is_suspicious:
+                    self._away_since = time.monotonic()
+                    log.warning("service_away", reason=reason)
+                self._breaker.failed()
+                metrics.BREAKER.set(1)
                 self._give_back_waiting(reason)
             case Done():
+                if self._breaker.is_suspicious:
+                    log.warning("service_back", away_seconds=round(time.monotonic() - self._away_since, 1))
                 self._breaker.succeeded()
+                metrics.BREAKER.set(0)
             case _:
                 pass
 
     def _give_back_waiting(self, reason: str) -> None:
         with self._change:
-            units = list(self._waiting)
+            units = [*self._waiting, list(self._suspects)]
             self._waiting.clear()
+            self._suspects.clear()
         now = time.monotonic()
         for unit in units:
             self._unwritten.extend(Reported(item, Released(reason), now, now) for item in unit)
@@ -220,24 +298,29 @@ class Pipeline(Generic[Item]):
         while (unit := self._next_unit(number)) is not None:
             self._run(unit)
             with self._change:
-                self._running -= 1
+                self._running = [other for other in self._running if other is not unit]
+                self._change.notify_all()
         self._stage.end_thread()
 
     def _next_unit(self, number: int) -> Unit[Item] | None:
         """The next unit for a thread; None when it is to end. A thread that may not work closes what it has open."""
         while True:
             with self._change:
-                while not self._waiting and not self._stopping.is_set() and number < self._allowed:
+                while not self._may_begin() and not self._stopping.is_set() and number < self._allowed:
                     self._change.wait(1.0)
-                if self._waiting and number < self._allowed:
-                    self._running += 1
-                    return self._waiting.popleft()
+                if self._may_begin() and number < self._allowed:
+                    unit = self._waiting.popleft()
+                    self._running.append(unit)
+                    return unit
                 if self._stopping.is_set():
                     return None
             self._stage.end_thread()
             with self._change:
                 while number >= self._allowed and not self._stopping.is_set():
                     self._change.wait(1.0)
+
+    def _may_begin(self) -> bool:
+        return bool(self._waiting) and self._is_sure()
 
     def _run(self, unit: Unit[Item]) -> None:
         """Run a unit and see to it that every item has exactly one outcome, whatever the stage does."""

@@ -60,6 +60,45 @@ def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> l
         return [ClaimedCollection(r.id, r.job_id, r.shard, r.path) for r in sorted(rows, key=lambda r: r.path)]
 
 
+def claim_gone(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedCollection]:
+    """Claim up to `limit` vanished directories in whose collection nothing of ours is left, for its removal."""
+    if not jobs:
+        return []
+    with database.begin() as connection:
+        rows = connection.execute(
+            text(f"""
+                WITH alive AS MATERIALIZED ({ALIVE}), gone AS MATERIALIZED (
+                    SELECT d.id FROM inventory.directory d
+                    WHERE d.job_id = ANY(:jobs) AND d.state = 'vanished' AND d.collection_made_at IS NOT NULL
+                      AND d.collection_claimed_by IS NULL AND NOT d.collection_dead
+                      AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
+                      AND NOT EXISTS (SELECT FROM inventory.directory c
+                                      WHERE c.parent_id = d.id AND c.collection_made_at IS NOT NULL)
+                      AND NOT EXISTS (SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
+                                      AND f.state <> 'deleted')
+                      AND EXISTS (SELECT FROM alive)
+                    ORDER BY d.id DESC LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+                UPDATE inventory.directory d SET collection_claimed_by = :worker
+                FROM gone WHERE d.id = gone.id
+                RETURNING d.id, d.job_id, d.shard, d.path"""),
+            {"worker": worker, "jobs": list(jobs), "limit": limit},
+        )
+        return [ClaimedCollection(r.id, r.job_id, r.shard, r.path) for r in rows]
+
+
+def removed(database: Database, worker: int, directories: Sequence[int]) -> None:
+    """Record that collections are not ours any more."""
+    if not directories:
+        return
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                UPDATE inventory.directory SET collection_made_at = NULL, collection_claimed_by = NULL
+                WHERE id = ANY(:ids) AND collection_claimed_by = :worker AND state = 'vanished'"""),
+            {"ids": list(directories), "worker": worker},
+        )
+
+
 def made(database: Database, worker: int, directories: Sequence[int]) -> None:
     """Record that collections exist, whoever claimed them: the fact is true for all."""
     if not directories:
@@ -81,6 +120,18 @@ def release(database: Database, worker: int, directories: Sequence[int]) -> None
             text(
                 "UPDATE inventory.directory SET collection_claimed_by = NULL"
                 " WHERE id = ANY(:ids) AND collection_claimed_by = :worker"
+            ),
+            {"ids": list(directories), "worker": worker},
+        )
+
+
+def keep(database: Database, worker: int, directories: Sequence[int]) -> None:
+    """Give back whatever this worker has claimed besides these: claims whose answer was lost."""
+    with database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE inventory.directory SET collection_claimed_by = NULL"
+                " WHERE collection_claimed_by = :worker AND id <> ALL(:ids)"
             ),
             {"ids": list(directories), "worker": worker},
         )

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import structlog
 
+from core import metrics
 from core.worker import Pipeline, Stage
 from inventory import connections
 from inventory.pod import Member
@@ -29,6 +30,7 @@ class Connected:
             batch=batch,
             flush_files=worker.flush_files,
             flush_seconds=worker.flush_seconds,
+            is_sure=lambda: member.lease.is_sure,
         )
         self._granted = 0
         self._asked_at = float("-inf")
@@ -60,3 +62,4 @@ class Connected:
             log.info("connections", granted=granted, wanted=irods.connections)
             self._granted = granted
             self._pipeline.allow(granted)
+            metrics.CONNECTIONS.set(granted)

@@ -112,6 +112,17 @@ def release(database: Database, worker: int, directories: Sequence[int]) -> None
         )
 
 
+def release_all(database: Database, worker: int) -> None:
+    """Give back uncounted whatever this worker has claimed, also by a claim whose answer was lost."""
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                UPDATE inventory.directory SET claimed_by = NULL, state = 'pending', next_scan_at = now()
+                WHERE claimed_by = :worker"""),
+            {"worker": worker},
+        )
+
+
 def unlearn(connection: Connection, directories: Sequence[int]) -> None:
     """Forget the listings of directories whose rows no longer agree with them, so that the next scan compares every name.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,6 +22,9 @@ _QUEUE_OPTIONS = {
     "enable_bitmapscan": "off",
     "jit": "off",
 }
+# serialization failure, deadlock, lock not available: nothing was changed, and the same again may pass
+_AGAIN = ("40001", "40P01", "55P03")
+_COPY_BYTES = 1 << 18
 _OPTIONS = {"TimeZone": "UTC", "idle_in_transaction_session_timeout": "60000", "lock_timeout": "30000"}
 
 
@@ -78,7 +83,26 @@ class Database:
 
     def _away(self, error: SQLAlchemyError) -> Unavailable:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines() or ["no reason given"]
-        return Unavailable(f"inventory {self.where} does not answer: {cause[-1]}", _hint(" ".join(cause)))
+        # of a statement's error the first line is what happened, of a connection's the last one
+        said = getattr(getattr(getattr(error, "orig", None), "diag", None), "message_primary", None) or cause[-1]
+        return Unavailable(f"inventory {self.where} does not answer: {said}", _hint(" ".join(cause)))
+
+
+def copy(connection: Connection, statement: str, stream: IO[bytes]) -> None:
+    """Run a COPY … FROM STDIN or TO STDOUT with the bytes of a stream; what it raises is what any statement raises."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.copy_expert(statement, stream, _COPY_BYTES)
+    except psycopg2.Error as error:
+        # the driver's own call: SQLAlchemy has not seen its error, nor that the connection is broken
+        gone = isinstance(error, psycopg2.InterfaceError) or bool(
+            getattr(connection.connection.dbapi_connection, "closed", True)
+        )
+        if gone:
+            connection.invalidate()
+        raise DBAPIError.instance(statement, None, error, psycopg2.Error, connection_invalidated=gone) from error
+    finally:
+        cursor.close()
 
 
 def _lost(error: DBAPIError) -> bool:
@@ -88,7 +112,7 @@ def _lost(error: DBAPIError) -> bool:
     code = getattr(error.orig, "pgcode", None)
     if code is None:
         return type(error.orig).__name__ in ("OperationalError", "InterfaceError")
-    return str(code).startswith(("08", "53", "57P", "28", "3D", "25P03")) or code == "40001"
+    return str(code).startswith(("08", "53", "57P", "28", "3D", "25P03")) or code in _AGAIN
 
 
 def _hint(cause: str) -> str:
@@ -101,6 +125,7 @@ def _hint(cause: str) -> str:
         ("refused", "is Postgres running there? check inventory.url"),
         ("No such file", "is Postgres running there? check inventory.url"),
         ("timeout", "is the host reachable? check inventory.url"),
+        ("No space left", "make room on the disk of Postgres"),
         ("too many clients", "raise max_connections or put a pooler before Postgres"),
     ):
         if words in cause:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from inventory import workers
+from inventory.claims import SUSPECT_REAPS
 from inventory.engine import Database
 
 _LOCK = 0x1_0AD_0100  # advisory locks of the tasks, one number each
@@ -29,9 +30,9 @@ class Tidied:
     finished_jobs: tuple[int, ...] = ()
 
 
-def tidy(database: Database, *, lease_seconds: float, max_reaps: int) -> Tidied:
-    """One round of all tasks."""
-    gone = _expire(database, lease_seconds)
+def tidy(database: Database, *, lease_seconds: float, max_reaps: int, may_judge: bool = True) -> Tidied:
+    """One round of all tasks; without `may_judge` nobody is declared dead."""
+    gone = _expire(database, lease_seconds) if may_judge else []
     reaped = _reap(database, max_reaps)
     retried = _promote(database)
     _fold(database)
@@ -60,24 +61,42 @@ def _reap(database: Database, max_reaps: int) -> int:
             connection.execute(
                 text("""
                     SELECT id FROM inventory.worker
-                    WHERE reaped_at IS NULL AND (stopped_at IS NOT NULL OR expired_at IS NOT NULL) ORDER BY id LIMIT 100""")
+                    WHERE reaped_at IS NULL AND (stopped_at <= now() OR expired_at IS NOT NULL) ORDER BY id LIMIT 100""")
             ).scalars()
         )
         if not gone:
             return 0
-        left = _over_shards(connection, lambda shard: _reap_files(connection, shard, gone, max_reaps))
-        if left < BATCH:
+        taken = _over_shards(connection, lambda shard: _reap_files(connection, shard, gone, max_reaps))
+        if taken < BATCH:
             _reap_directories(connection, gone)
-            connection.execute(
-                text("UPDATE inventory.worker SET reaped_at = now() WHERE id = ANY(:gone)"), {"gone": gone}
-            )
-        return left
+            _close(connection, gone)
+        return taken
+
+
+def _close(connection: Connection, gone: Sequence[int]) -> None:
+    """End the dead who hold nothing any more. A row that was skipped, because a late finish had it locked, waits for the next
+    round: that finish may be rolled back."""
+    left: set[int] = set()
+    for shard in _shards(connection):
+        holders = connection.execute(
+            text("SELECT DISTINCT claimed_by FROM inventory.file WHERE shard = :shard AND claimed_by = ANY(:gone)"),
+            {"shard": shard, "gone": list(gone)},
+        )
+        left.update(holders.scalars())
+    connection.execute(
+        text("UPDATE inventory.worker SET reaped_at = now() WHERE id = ANY(:gone)"),
+        {"gone": [worker for worker in gone if worker not in left]},
+    )
+
+
+def _shards(connection: Connection) -> list[int]:
+    return list(connection.execute(text("SELECT id FROM inventory.shard ORDER BY id")).scalars())
 
 
 def _over_shards(connection: Connection, change: Callable[[int], int]) -> int:
     """Sum up a change over the shards of all jobs, stopping at BATCH rows; what is left waits for the next round."""
     total = 0
-    for shard in list(connection.execute(text("SELECT id FROM inventory.shard ORDER BY id")).scalars()):
+    for shard in _shards(connection):
         total += change(shard)
         if total >= BATCH:
             break
@@ -85,17 +104,19 @@ def _over_shards(connection: Connection, change: Callable[[int], int]) -> int:
 
 
 def _reap_files(connection: Connection, shard: int, gone: Sequence[int], max_reaps: int) -> int:
-    # only a death is counted against the file; who said goodbye gave its files back in good order
+    # Only a death is counted against a file; who said goodbye gave its files back in good order. The first deaths are counted
+    # against all the dead had claimed, and make them suspects. Of suspects only the one that had been begun is to blame.
     done = connection.execute(
         text("""
             WITH held AS MATERIALIZED (
-                SELECT f.directory_id, f.name, f.claimed_by, f.state AS was, w.expired_at IS NOT NULL AS died
+                SELECT f.directory_id, f.name, f.claimed_by, f.state AS was,
+                       (w.expired_at IS NOT NULL AND (f.reaps < :suspect OR f.begun))::int AS blame
                 FROM inventory.file f JOIN inventory.worker w ON w.id = f.claimed_by
                 WHERE f.shard = :shard AND f.claimed_by = ANY(:gone) LIMIT :batch FOR UPDATE OF f SKIP LOCKED),
             taken AS (
-                UPDATE inventory.file f SET claimed_by = NULL, reaps = f.reaps + held.died::int,
+                UPDATE inventory.file f SET claimed_by = NULL, begun = false, reaps = f.reaps + held.blame,
                     loaded_by = CASE f.state WHEN 'loading' THEN coalesce(f.loaded_by, held.claimed_by) ELSE f.loaded_by END,
-                    state = CASE WHEN held.died AND f.reaps + 1 >= :max_reaps THEN 'dead'
+                    state = CASE WHEN held.blame = 1 AND f.reaps + 1 >= :max_reaps THEN 'dead'
                         ELSE CASE f.state WHEN 'loading' THEN 'discovered' WHEN 'verifying' THEN 'loaded' ELSE 'vanished' END
                         END::inventory.file_state
                 FROM held
@@ -108,7 +129,7 @@ def _reap_files(connection: Connection, shard: int, gone: Sequence[int], max_rea
                        reaps || ' workers died over this file, the last one while it was ' || was
                 FROM taken WHERE state = 'dead')
             SELECT count(*) FROM taken"""),
-        {"shard": shard, "gone": list(gone), "max_reaps": max_reaps, "batch": BATCH},
+        {"shard": shard, "gone": list(gone), "max_reaps": max_reaps, "batch": BATCH, "suspect": SUSPECT_REAPS},
     )
     return int(done.scalar_one())
 
@@ -174,9 +195,13 @@ def _finish_jobs(database: Database) -> list[int]:
                   AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL)
                   AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_made_at IS NULL
                                   AND NOT d.collection_dead AND d.state <> 'vanished')
+                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state = 'vanished'
+                                  AND d.collection_made_at IS NOT NULL AND NOT d.collection_dead
+                                  AND j.settings ->> 'delete_mode' <> 'do_not_delete')
                   AND NOT EXISTS (SELECT FROM inventory.progress_now p JOIN inventory.shard s ON s.id = p.shard
                                   WHERE s.job_id = j.id AND p.files > 0
-                                    AND p.state IN ('discovered', 'loading', 'loaded', 'verifying', 'deleting'))
+                                    AND (p.state IN ('discovered', 'loading', 'loaded', 'verifying', 'deleting')
+                                         OR p.state = 'vanished' AND j.settings ->> 'delete_mode' <> 'do_not_delete'))
                 RETURNING id""")
         )
         return list(done.scalars())

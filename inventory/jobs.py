@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from core.errors import UsageError
 from core.settings import JobSettings
 from inventory.engine import Database
-from inventory.partitions import add_shards
+from inventory.partitions import add_shards, make_shards, shards_for
 
 _COLUMNS = "id, name, state, source_url, target_collection, settings, started_at, finished_at"
 
@@ -73,15 +73,17 @@ def start(
                 ),
                 {"name": name, "source": source_url, "target": target, "settings": settings.model_dump_json()},
             ).one()
-            shards = add_shards(connection, row.id, settings.shards)
+            shards = make_shards(connection, row.id, shards_for(settings))
             connection.execute(
                 text("INSERT INTO inventory.directory (job_id, shard, path) VALUES (:job, :shard, '')"),
                 {"job": row.id, "shard": shards[0]},
             )
             note(connection, actor, "job_started", row.id, name=name, source=source_url, target=target)
-            return _job(row, tuple(shards))
     except IntegrityError as error:
         raise UsageError(f"job {name!r} exists already", "choose another --name, or see `ingest job list`") from error
+    # the job runs by now: should this be cut short, it has fewer shards and grows when they are full
+    more = add_shards(database, row.id, shards_for(settings) - len(shards))
+    return _job(row, (*shards, *more))
 
 
 def find(database: Database, name: str) -> Job | None:
@@ -111,14 +113,14 @@ def listed(database: Database, *, running: bool = False) -> list[Job]:
 
 
 def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
-    """Look at every directory of a job again, now; a finished or stopped job runs again."""
+    """Look at every directory of a job again, now, and compare every name; a finished or stopped job runs again."""
     with database.begin() as connection:
         connection.execute(
             text("UPDATE inventory.job SET state = 'running', finished_at = NULL WHERE id = :job"), {"job": job}
         )
         connection.execute(
             text("""
-                UPDATE inventory.directory SET next_scan_at = now(), attempts = 0,
+                UPDATE inventory.directory SET next_scan_at = now(), attempts = 0, steady = false, listing_digest = NULL,
                     state = CASE state WHEN 'scanned' THEN 'scanned' ELSE 'pending' END::inventory.directory_state
                 WHERE job_id = :job AND state IN ('pending', 'scanned', 'dead')"""),
             {"job": job},

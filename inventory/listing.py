@@ -1,66 +1,86 @@
-"""Discovery: directories claimed for scanning, and listings merged into the inventory.
+"""Discovery: listings merged into the inventory.
 
-A listing goes by COPY into a temporary table and from there by anti-join, so that an unchanged rescan writes nothing at all.
-Only what is not claimed is ever changed here: a file that changes while it is being loaded keeps its row, with the old size
-and time, until the loader is done with it, so that the next scan sees the difference.
+A directory that was never scanned goes by COPY straight into `file`. Any other listing whose digest is new goes by COPY into a
+temporary table and from there by one index lookup a name, so that only what differs is written. A listing whose digest is the
+last one's is not even sent. Only what is not claimed is ever changed here: a file that changes while it is being loaded keeps its
+row, with the old size and time, until the loader is done with it, so that the next scan sees the difference.
 
 Every statement asks whether this worker still owns the directory: a watcher that was taken for dead changes nothing.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import IntegrityError
 
 from core.errors import Unavailable
-from core.sources.base import DIRECTORY, Entry
-from inventory.engine import Database
-from inventory.workers import ALIVE
+from core.sources.base import Entry
+from inventory import rows
+from inventory.directories import ClaimedDirectory, claim, fail, has_children, release, unlearn
+from inventory.engine import copy
+from inventory.rows import Listing
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+__all__ = ["ClaimedDirectory", "Listing", "Merge", "claim", "fail", "has_children", "release"]
+
 _KNOWN = """
     SELECT size, modified_at, kind, source_tag, state, claimed_by, retry_at FROM inventory.file
     WHERE shard = :shard AND directory_id = l.directory_id AND name = l.name OFFSET 0
 """
-_CHANGED = """
-    (f.size, f.modified_at, f.kind) IS DISTINCT FROM (l.size, l.modified_at, l.kind)
-    OR f.source_tag IS DISTINCT FROM l.tag OR f.state IN ('vanished', 'deleted')
+_HELD_BACK = "l.kind = 'f' AND :settle > 0"
+# The fence (OFFSET 0) makes `found` one index lookup a name, whatever the planner believes of a table that was just filled
+# and never analysed. A claimed file is left alone; that it differs is told, so that the listing is not taken for merged.
+_MERGE = f"""
+    WITH found AS MATERIALIZED (
+        SELECT l.*, f.size IS NULL AS new, f.claimed_by IS NOT NULL AS busy,
+            (f.size, f.modified_at, f.kind) IS DISTINCT FROM (l.size, l.modified_at, l.kind)
+            OR f.source_tag IS DISTINCT FROM l.source_tag OR f.state IN ('vanished', 'deleting', 'deleted') AS changed,
+            f.state = 'discovered' AND f.retry_at = 'infinity' AS held
+        FROM listing l LEFT JOIN LATERAL ({_KNOWN}) f ON true WHERE l.shard = :shard),
+    inserted AS (
+        INSERT INTO inventory.file ({rows.COLUMNS}, retry_at)
+        SELECT {rows.COLUMNS}, CASE WHEN {_HELD_BACK} AND modified_at > now() - make_interval(secs => :settle)
+                                    THEN 'infinity'::timestamptz END
+        FROM found l WHERE new
+        ON CONFLICT DO NOTHING),
+    changed AS (
+        UPDATE inventory.file f
+        SET state = l.state, retry_at = CASE WHEN {_HELD_BACK} THEN 'infinity'::timestamptz END,
+            generation = f.generation + 1, discovered_at = now(), kind = l.kind,
+            size = l.size, modified_at = l.modified_at, source_tag = l.source_tag, checksum = NULL,
+            load_attempts = 0, verify_attempts = 0, reloads = 0, reaps = 0,
+            load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL,
+            verified_by = NULL, deleted_at = NULL
+        FROM found l WHERE l.changed AND NOT l.new AND NOT l.busy
+            AND f.shard = :shard AND f.directory_id = l.directory_id AND f.name = l.name AND f.claimed_by IS NULL
+        RETURNING f.directory_id),
+    settled AS (
+        UPDATE inventory.file f SET retry_at = NULL
+        FROM found l WHERE l.held AND NOT l.changed AND :settle > 0
+            AND f.shard = :shard AND f.directory_id = l.directory_id AND f.name = l.name AND f.claimed_by IS NULL
+            AND f.state = 'discovered' AND NOT isfinite(f.retry_at)
+            AND f.discovered_at <= now() - make_interval(secs => :settle))
+    SELECT directory_id FROM (
+        SELECT directory_id, 1 AS files FROM found WHERE changed AND NOT new
+        UNION ALL SELECT directory_id, -1 FROM changed) AS left_alone
+    GROUP BY directory_id HAVING sum(files) <> 0
 """
-_THESE = """
-    FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[])) AS k(directory_id, name)
-    JOIN listing l ON l.directory_id = k.directory_id AND l.name = k.name
-    WHERE f.shard = :shard AND f.directory_id = k.directory_id AND f.name = k.name AND f.claimed_by IS NULL
-"""
-_UPDATE_CHANGED = f"""
-    UPDATE inventory.file f
-    SET state = CASE l.kind WHEN 'f' THEN 'discovered' ELSE 'skipped' END::inventory.file_state,
-        retry_at = CASE WHEN l.kind = 'f' AND :settle > 0 THEN 'infinity'::timestamptz END,
-        generation = f.generation + 1, discovered_at = now(), kind = l.kind,
-        size = l.size, modified_at = l.modified_at, source_tag = l.tag, checksum = NULL,
-        load_attempts = 0, verify_attempts = 0, reloads = 0, reaps = 0,
-        load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL,
-        verified_by = NULL, deleted_at = NULL
-    {_THESE}
-"""
+# The conditions on k are always true: so the planner expects one row, as in inventory.claims.
 _MARK_VANISHED = """
     UPDATE inventory.file f SET state = 'vanished', retry_at = NULL
-    FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[])) AS k(directory_id, name)
+    FROM (SELECT * FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[])) AS k(directory_id, name)
+          WHERE coalesce(k.directory_id, 0) = k.directory_id AND coalesce(k.name, '') = k.name OFFSET 0) AS k
     WHERE f.shard = :shard AND f.directory_id = k.directory_id AND f.name = k.name AND f.claimed_by IS NULL
 """
 VANISHED_AT_A_TIME = 10_000
-_RELEASE_SETTLED = f"""
-    UPDATE inventory.file f SET retry_at = NULL
-    {_THESE} AND f.state = 'discovered' AND f.retry_at = 'infinity'
-        AND f.discovered_at <= now() - make_interval(secs => :settle)
-"""
+LOOK_AGAIN_SECONDS = 10.0
+"""A directory in which a difference was left to a file's worker is scanned again so soon, also when it is not to be rescanned."""
 _INSERT_DIRECTORIES = """
     WITH shards AS MATERIALIZED (
-        SELECT job_id, array_agg(id ORDER BY id) AS ids FROM inventory.shard WHERE job_id = ANY(:jobs) GROUP BY job_id),
+        SELECT job_id, array_agg(id ORDER BY id) AS ids FROM inventory.shard
+        WHERE job_id = ANY(:jobs) AND accepting GROUP BY job_id),
     child AS MATERIALIZED (
         SELECT c.*, known.id AS known FROM unnest(CAST(:parents AS bigint[]), CAST(:jobs AS int[]), CAST(:paths AS text[]))
             AS c(parent_id, job_id, path)
@@ -74,43 +94,13 @@ _INSERT_DIRECTORIES = """
     FROM child c JOIN shards s USING (job_id) WHERE c.known IS NULL
     ON CONFLICT DO NOTHING
 """
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedDirectory:
-    """A directory to scan.
-
-    `path` is escaped and relative to the job's source, '' for its root. `first` means that no scan of it was ever begun
-    before, so that nothing in the inventory can have changed or vanished.
-    """
-
-    id: int
-    job_id: int
-    shard: int
-    path: str
-    attempts: int
-    first: bool
-
-
-def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedDirectory]:
-    """Claim up to `limit` directories that are due, the longest overdue first."""
-    if not jobs:
-        return []
-    with database.begin() as connection:
-        rows = connection.execute(
-            text(f"""
-                WITH alive AS MATERIALIZED ({ALIVE}), due AS MATERIALIZED (
-                    SELECT d.id, d.scan_started_at IS NULL AS first FROM inventory.directory d
-                    WHERE d.job_id = ANY(:jobs) AND d.state IN ('pending', 'scanned') AND d.next_scan_at <= now()
-                      AND EXISTS (SELECT FROM alive)
-                    ORDER BY d.next_scan_at, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
-                UPDATE inventory.directory d
-                SET state = 'scanning', claimed_by = :worker, scan_started_at = now()
-                FROM due WHERE d.id = due.id
-                RETURNING d.id, d.job_id, d.shard, d.path, d.attempts, due.first"""),
-            {"worker": worker, "jobs": list(jobs), "limit": limit},
-        )
-        return [ClaimedDirectory(r.id, r.job_id, r.shard, r.path, r.attempts, r.first) for r in rows]
+_TEMPORARY = """
+    CREATE TEMP TABLE IF NOT EXISTS listing (directory_id bigint, size bigint, modified_at timestamptz, shard int,
+        state inventory.file_state, kind "char", name text COLLATE "C", source_tag text) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS listed_child (directory_id bigint, name text COLLATE "C") ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS seen (directory_id bigint, name text COLLATE "C") ON COMMIT PRESERVE ROWS
+"""
+_INTO = f"COPY {{table}} ({rows.COLUMNS}) FROM STDIN (FORMAT binary)"
 
 
 class Merge:
@@ -124,56 +114,44 @@ class Merge:
         self._connection = connection
         self._worker = worker
         self._settle = settle_seconds
-        self._run(
-            "CREATE TEMP TABLE IF NOT EXISTS listing (directory_id bigint, size bigint, modified_at timestamptz, shard int,"
-            ' kind "char", name text COLLATE "C", tag text) ON COMMIT DELETE ROWS'
-        )
-        self._run(
-            'CREATE TEMP TABLE IF NOT EXISTS seen (directory_id bigint, name text COLLATE "C") ON COMMIT PRESERVE ROWS'
-        )
+        self._digests: dict[int, tuple[int | None, int | None]] = {}  # by directory: of its listing, and its own time
+        self._unchanged: set[int] = set()
+        self._left: set[int] = set()  # directories with differences in files that are claimed
+        self._temporary = False
 
     def add(self, listings: Sequence[tuple[ClaimedDirectory, Sequence[Entry]]]) -> int:
+        """Merge complete listings given as entries. Returns how many entries were read."""
+        return self.add_listings([Listing(d, entries, rows.digest_of(entries)) for d, entries in listings])
+
+    def add_listings(self, listings: Sequence[Listing]) -> int:
         """Insert what is new and send back to `discovered` what has changed. Returns how many entries were read.
 
         Directories that are no longer this worker's are left out.
         """
-        owned = self._owned([directory.id for directory, _ in listings])
-        mine = [(directory, entries) for directory, entries in listings if directory.id in owned]
-        self._copy(mine)
-        for shard in sorted({directory.shard for directory, _ in mine}):
-            first = all(directory.first for directory, _ in mine if directory.shard == shard)
-            if not first:
-                self._update_changed(shard)
-            self._insert_new(shard, first)
-        self._insert_directories(
-            [(d, entry.name) for d, entries in mine for entry in entries if entry.kind == DIRECTORY]
-        )
-        return sum(len(entries) for _, entries in mine)
-
-    def _owned(self, directories: list[int]) -> set[int]:
-        """Those of them that are this worker's still, locked so that they stay so until the end of the transaction."""
-        rows = self._connection.execute(
-            text("""
-                SELECT id FROM inventory.directory WHERE id = ANY(:ids) AND claimed_by = :worker
-                ORDER BY id FOR NO KEY UPDATE"""),
-            {"ids": directories, "worker": self._worker},
-        )
-        return set(rows.scalars())
-
-    def _copy(self, listings: Sequence[tuple[ClaimedDirectory, Sequence[Entry]]]) -> None:
-        rows = io.StringIO()
-        for directory, entries in listings:
-            head = f"{directory.id}\t{directory.shard}"
-            rows.writelines(_copy_line(head, entry) for entry in entries)
-        rows.seek(0)
-        cursor = self._connection.connection.cursor()
-        cursor.copy_expert("COPY listing (directory_id, shard, kind, size, modified_at, name, tag) FROM STDIN", rows)
+        owned = self._owned([listing.directory.id for listing in listings])
+        mine = [listing for listing in listings if listing.directory.id in owned]
+        new = []
+        for listing in mine:
+            directory = listing.directory.id
+            self._digests[directory] = (listing.digest, listing.modified_at)
+            # the digest of now, not of the claim: meanwhile a loader may have found a file gone that is there again
+            if listing.digest is not None and listing.digest == owned[directory]:
+                self._unchanged.add(directory)
+            else:
+                rows.encode(listing)
+                new.append(listing)
+        straight = [listing for listing in new if listing.directory.first and not self._settle]
+        self._insert([listing for listing in straight if listing.rows])
+        self._compare([listing for listing in new if not listing.directory.first or self._settle])
+        self._insert_directories([(listing.directory, child) for listing in new for child in listing.children])
+        return sum(map(len, mine))
 
     def remember(self, *, first_part: bool) -> None:
         """Keep the names of this part of a directory that is too large for one transaction."""
+        self._prepare()
         if first_part:
             self._run("TRUNCATE seen")
-        self._run("INSERT INTO seen SELECT directory_id, name FROM listing")
+        self._run("INSERT INTO seen SELECT directory_id, name FROM listing UNION ALL SELECT * FROM listed_child")
 
     def finish(
         self, directories: Sequence[ClaimedDirectory], next_scan_seconds: float | None, *, remembered: int = 0
@@ -187,83 +165,135 @@ class Merge:
         if remembered:
             self._check_remembered(directories[0], remembered)
         owned = self._owned([directory.id for directory in directories])
-        known = [directory for directory in directories if directory.id in owned and not directory.first]
+        known = [d for d in directories if d.id in owned and not d.first and d.id not in self._unchanged]
         if known:
-            self._mark_vanished(known, "seen" if remembered else "listing")
+            self._mark_vanished(known, remembered=bool(remembered))
         unsettled = self._unsettled([directory.id for directory in directories])
-        rows = self._connection.execute(
+        # the owner is hidden in coalesce, as in inventory.claims: the directories are to be found by their key
+        digests = [self._digests.get(directory.id, (None, None)) for directory in directories]
+        done = self._connection.execute(
             text("""
-                UPDATE inventory.directory SET state = 'scanned', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
+                UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
+                    steady = coalesce(d.listing_digest = r.digest AND d.modified_at = r.modified_at, false),
+                    listing_digest = CASE WHEN NOT d.id = ANY(:unsettled) THEN r.digest END, modified_at = r.modified_at,
                     next_scan_at = now() + make_interval(secs => least(
-                        CAST(:next AS float), CASE WHEN id = ANY(:unsettled) THEN CAST(:settle AS float) END))
-                WHERE id = ANY(:ids) AND claimed_by = :worker RETURNING id"""),
+                        CAST(:next AS float), CASE WHEN d.id = ANY(:unsettled) THEN CAST(:settle AS float) END,
+                        CASE WHEN d.id = ANY(:left) THEN CAST(:again AS float) END))
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:digests AS bigint[]), CAST(:times AS bigint[]))
+                    AS r(id, digest, modified_at)
+                WHERE d.id = r.id AND coalesce(d.claimed_by, 0) = :worker RETURNING d.id"""),
             {
                 "ids": [directory.id for directory in directories],
+                "digests": [digest for digest, _ in digests],
+                "times": [modified_at for _, modified_at in digests],
                 "worker": self._worker,
                 "next": next_scan_seconds,
                 "settle": self._settle,
                 "unsettled": unsettled,
+                "left": list(self._left),
+                "again": LOOK_AGAIN_SECONDS,
             },
         )
-        return list(rows.scalars())
+        return list(done.scalars())
+
+    def trust(self, directories: Sequence[ClaimedDirectory], next_scan_seconds: float | None) -> list[int]:
+        """End the scan of directories that were not listed, because their own time has not changed.
+
+        Returns the ids of those that were still this worker's. Where a listing was unlearned since the claim the directory
+        is due again at once.
+        """
+        done = self._connection.execute(
+            text("""
+                UPDATE inventory.directory d SET claimed_by = NULL, attempts = 0, scan_finished_at = now(),
+                    state = CASE WHEN steady THEN 'scanned' ELSE 'pending' END::inventory.directory_state,
+                    next_scan_at = CASE WHEN steady THEN now() + make_interval(secs => CAST(:next AS float)) ELSE now() END
+                WHERE d.id = ANY(:ids) AND d.claimed_by = :worker RETURNING d.id"""),
+            {"ids": [directory.id for directory in directories], "worker": self._worker, "next": next_scan_seconds},
+        )
+        return list(done.scalars())
 
     def vanish(self, directory: ClaimedDirectory) -> bool:
         """End the scan of a directory that is gone: so is everything below it. False when fenced."""
+        # should it come back before its parent is listed again, the parent's listing would be the same as before
+        parent = self._connection.execute(
+            text("SELECT parent_id FROM inventory.directory WHERE id = :id AND claimed_by = :worker"),
+            {"id": directory.id, "worker": self._worker},
+        ).scalar()
+        if parent is not None:
+            unlearn(self._connection, [parent])
         if not self._owned([directory.id]):
             return False
-        self._mark_vanished([directory], "listing")
+        self._mark_vanished([directory], remembered=False)
         done = self._run(
             """
-            UPDATE inventory.directory SET state = 'vanished', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
-                next_scan_at = NULL
+            UPDATE inventory.directory SET state = CASE WHEN :left THEN 'pending' ELSE 'vanished' END::inventory.directory_state,
+                next_scan_at = CASE WHEN :left THEN now() + make_interval(secs => :again) END,
+                claimed_by = NULL, attempts = 0, scan_finished_at = now(), listing_digest = NULL, steady = false
             WHERE id = :id AND claimed_by = :worker""",
             id=directory.id,
+            left=directory.id in self._left,
+            again=LOOK_AGAIN_SECONDS,
         )
         return done == 1
 
-    def _check_remembered(self, directory: ClaimedDirectory, remembered: int) -> None:
-        kept = self._connection.execute(
-            text("SELECT count(*) FROM seen WHERE directory_id = :id"), {"id": directory.id}
+    def _owned(self, directories: list[int]) -> dict[int, int | None]:
+        """Those of them that are this worker's still, each with the digest of its last listing.
+
+        They are locked, so that they stay so until the end of the transaction.
+        """
+        found = self._connection.execute(
+            text("""
+                SELECT id, listing_digest FROM inventory.directory WHERE id = ANY(:ids) AND claimed_by = :worker
+                ORDER BY id FOR NO KEY UPDATE"""),
+            {"ids": directories, "worker": self._worker},
         )
-        if kept.scalar_one() != remembered:
-            raise Unavailable("the inventory's connection broke within a listing", "the directory is scanned again")
+        return {row.id: row.listing_digest for row in found}
+
+    def _insert(self, listings: Sequence[Listing]) -> None:
+        """Bring in directories of which the inventory has no file."""
+        if not listings:
+            return
+        try:
+            with self._connection.begin_nested():
+                self._copy("inventory.file", listings)
+        except IntegrityError:
+            # a source may name a file twice in one listing, for instance when it is renamed meanwhile
+            self._compare(listings)
+
+    def _compare(self, listings: Sequence[Listing]) -> None:
+        if not listings:
+            return
+        self._prepare()
+        self._copy("listing", listings)
+        self._run(
+            "INSERT INTO listed_child SELECT * FROM unnest(CAST(:parents AS bigint[]), CAST(:children AS text[]))",
+            parents=[listing.directory.id for listing in listings for _ in listing.children],
+            children=[child for listing in listings for child in listing.children],
+        )
+        for shard in sorted({listing.directory.shard for listing in listings}):
+            left = self._connection.execute(text(_MERGE), {"shard": shard, "settle": self._settle})
+            self._leave(left.scalars())
+
+    def _copy(self, table: str, listings: Sequence[Listing]) -> None:
+        copy(self._connection, _INTO.format(table=table), rows.copy_stream(listings))
+
+    def _prepare(self) -> None:
+        if not self._temporary:
+            self._run(_TEMPORARY)
+            self._temporary = True
 
     def _run(self, statement: str, **values: object) -> int:
         return self._connection.execute(
             text(statement), values | {"worker": self._worker, "settle": self._settle}
         ).rowcount
 
-    def _insert_new(self, shard: int, first: bool) -> None:
-        # the fence (OFFSET 0) makes this one index lookup a name, whatever the planner believes of a table that was
-        # just filled and never analysed
-        known = f"LEFT JOIN LATERAL ({_KNOWN}) f ON true WHERE f.size IS NULL AND" if not first else "WHERE"
-        self._run(
-            f"""
-            INSERT INTO inventory.file (shard, directory_id, name, kind, size, modified_at, source_tag, state, retry_at)
-            SELECT l.shard, l.directory_id, l.name, l.kind, l.size, l.modified_at, l.tag,
-                   CASE l.kind WHEN 'f' THEN 'discovered' ELSE 'skipped' END::inventory.file_state,
-                   CASE WHEN l.kind = 'f' AND :settle > 0 AND l.modified_at > now() - make_interval(secs => :settle)
-                        THEN 'infinity'::timestamptz END
-            FROM listing l {known} l.shard = :shard AND l.kind <> 'd'
-            ON CONFLICT DO NOTHING""",
-            shard=shard,
+    def _check_remembered(self, directory: ClaimedDirectory, remembered: int) -> None:
+        self._prepare()
+        kept = self._connection.execute(
+            text("SELECT count(*) FROM seen WHERE directory_id = :id"), {"id": directory.id}
         )
-
-    def _update_changed(self, shard: int) -> None:
-        """Send changed files back to `discovered`, and let go of settled ones."""
-        rows = self._connection.execute(
-            text(f"""
-                SELECT l.directory_id, l.name, ({_CHANGED}) AS changed
-                FROM listing l JOIN LATERAL ({_KNOWN}) f ON true
-                WHERE l.shard = :shard AND l.kind <> 'd' AND f.claimed_by IS NULL
-                  AND ({_CHANGED} OR :settle > 0 AND f.state = 'discovered' AND f.retry_at = 'infinity')"""),
-            {"shard": shard, "settle": self._settle},
-        ).all()
-        changed = [row for row in rows if row.changed]
-        if changed:
-            self._run(_UPDATE_CHANGED, shard=shard, **_keys(changed))
-        if len(changed) < len(rows):
-            self._run(_RELEASE_SETTLED, shard=shard, **_keys([row for row in rows if not row.changed]))
+        if kept.scalar_one() != remembered:
+            raise Unavailable("the inventory's connection broke within a listing", "the directory is scanned again")
 
     def _unsettled(self, directories: list[int]) -> list[int]:
         if not self._settle:
@@ -272,7 +302,7 @@ class Merge:
             text("""
                 SELECT d.id FROM inventory.directory d WHERE d.id = ANY(:ids) AND EXISTS (
                     SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
-                    AND f.state = 'discovered' AND f.retry_at = 'infinity')"""),
+                    AND f.state = 'discovered' AND NOT isfinite(f.retry_at))"""),
             {"ids": directories},
         )
         return list(waiting.scalars())
@@ -286,103 +316,77 @@ class Merge:
                 paths=[f"{parent.path}/{name}" if parent.path else name for parent, name in children],
             )
 
-    def _mark_some_vanished(self, shard: int, directories: list[int], names: str) -> int:
+    def _mark_some_vanished(self, shard: int, directories: list[int], names: str, busy: int) -> tuple[bool, int]:
+        """Mark some of the files that are gone; whether there may be more, and how many of them are claimed.
+
+        Claimed ones are left to their workers, and their directories are scanned again. One snapshot tells both kinds, or a file
+        that is given back between two statements would be neither; `busy` is how many claimed ones were met the last time.
+        """
+        limit = VANISHED_AT_A_TIME + busy
+        self._for_anti_join(True)
         gone = self._connection.execute(
             text(f"""
-                SELECT f.directory_id, f.name FROM unnest(CAST(:ids AS bigint[])) AS d(id)
+                SELECT f.directory_id, f.name, f.busy FROM unnest(CAST(:ids AS bigint[])) AS d(id)
                 JOIN LATERAL (
-                    SELECT directory_id, name FROM inventory.file
-                    WHERE shard = :shard AND directory_id = d.id AND claimed_by IS NULL
-                      AND state NOT IN ('vanished', 'deleted') OFFSET 0) f ON true
+                    SELECT directory_id, name, claimed_by IS NOT NULL AS busy FROM inventory.file
+                    WHERE shard = :shard AND directory_id = d.id AND state NOT IN ('vanished', 'deleted') OFFSET 0) f ON true
                 WHERE NOT EXISTS (SELECT FROM {names} l WHERE l.directory_id = f.directory_id AND l.name = f.name)
-                LIMIT {VANISHED_AT_A_TIME}"""),
+                LIMIT {limit}"""),
             {"shard": shard, "ids": directories},
         ).all()
-        if gone:
-            self._run(_MARK_VANISHED, shard=shard, **_keys(gone))
-        return len(gone)
+        self._for_anti_join(False)
+        free = [row for row in gone if not row.busy]
+        self._leave(row.directory_id for row in gone if row.busy)
+        if free and self._run(_MARK_VANISHED, shard=shard, **_keys(free)) < len(free):
+            self._leave(row.directory_id for row in free)  # some were claimed meanwhile
+        return len(gone) == limit, len(gone) - len(free)
 
-    def _mark_vanished(self, directories: Sequence[ClaimedDirectory], names: str) -> None:
-        # both sides of these anti-joins can be millions of names of one directory; a temporary table has no index to go by
-        self._run("SET LOCAL enable_hashjoin = on; SET LOCAL enable_seqscan = on")
+    def _leave(self, directories: Iterable[int]) -> None:
+        for directory in directories:
+            self._digests[directory] = (None, None)
+            self._left.add(directory)
+
+    def _mark_vanished(self, directories: Sequence[ClaimedDirectory], *, remembered: bool) -> None:
+        self._prepare()
+        names, children = ("seen", "seen") if remembered else ("listing", "listed_child")
         for shard in sorted({directory.shard for directory in directories}):
             ids = [directory.id for directory in directories if directory.shard == shard]
-            while self._mark_some_vanished(shard, ids, names) == VANISHED_AT_A_TIME:
-                pass
-        # a child that is gone is scanned once more: the scan finds nothing, and so all below it vanishes the same way
-        self._run(
-            f"""
-            UPDATE inventory.directory c SET state = 'pending', next_scan_at = now()
-            FROM inventory.directory p
-            WHERE p.id = ANY(:ids) AND p.claimed_by = :worker AND c.parent_id = p.id AND c.state IN ('scanned', 'dead')
-              AND NOT EXISTS (SELECT FROM {names} l WHERE l.directory_id = p.id
-                              AND c.path = CASE p.path WHEN '' THEN l.name ELSE p.path || '/' || l.name END)""",
-            ids=[directory.id for directory in directories],
+            more, busy = True, 0
+            while more:
+                more, busy = self._mark_some_vanished(shard, ids, names, busy)
+        self._mark_children_gone([directory.id for directory in directories], children)
+
+    def _mark_children_gone(self, directories: list[int], children: str) -> None:
+        """A child that is gone is scanned once more: the scan finds nothing, and so all below it vanishes the same way."""
+        self._for_anti_join(True)
+        gone = self._connection.execute(
+            text(f"""
+                SELECT c.id FROM inventory.directory p
+                JOIN LATERAL (
+                    SELECT id, CASE p.path WHEN '' THEN path ELSE substr(path, length(p.path) + 2) END AS name
+                    FROM inventory.directory WHERE parent_id = p.id AND state IN ('scanned', 'dead') OFFSET 0) c ON true
+                WHERE p.id = ANY(:ids) AND p.claimed_by = :worker
+                  AND NOT EXISTS (SELECT FROM {children} l WHERE l.directory_id = p.id AND l.name = c.name)"""),
+            {"ids": directories, "worker": self._worker},
         )
-        self._run("SET LOCAL enable_hashjoin = off; SET LOCAL enable_seqscan = off")
+        ids = list(gone.scalars())
+        self._for_anti_join(False)
+        if ids:
+            self._run(
+                """
+                UPDATE inventory.directory SET state = 'pending', next_scan_at = now(), listing_digest = NULL, steady = false
+                WHERE id = ANY(:ids) AND state IN ('scanned', 'dead')""",
+                ids=ids,
+            )
+
+    def _for_anti_join(self, wanted: bool) -> None:
+        """Have the planner hash the names of a listing: they can be millions, and a temporary table has no index.
+
+        What is looked up by index is fenced (LATERAL … OFFSET 0), so that nothing but a nested loop can do it in any case.
+        """
+        self._run(f"SET LOCAL enable_hashjoin = {'on' if wanted else 'off'}")
+        self._run(f"SET LOCAL enable_nestloop = {'off' if wanted else 'on'}")
 
 
-def fail(
-    database: Database,
-    worker: int,
-    directory: ClaimedDirectory,
-    error: str,
-    message: str,
-    *,
-    retry_seconds: float | None,
-) -> bool:
-    """Note that a directory could not be scanned; None leaves it to a person. False when fenced."""
-    with database.begin() as connection:
-        done = connection.execute(
-            text("""
-                WITH failed AS (
-                    UPDATE inventory.directory SET claimed_by = NULL, attempts = attempts + 1,
-                        state = CASE WHEN CAST(:retry AS float) IS NULL THEN 'dead' ELSE 'pending' END::inventory.directory_state,
-                        next_scan_at = now() + make_interval(secs => :retry)
-                    WHERE id = :id AND claimed_by = :worker RETURNING id, shard, attempts)
-                INSERT INTO inventory.failure
-                    (directory_id, worker_id, shard, attempt, permanent, stage, error, message)
-                SELECT id, :worker, shard, attempts, CAST(:retry AS float) IS NULL, 'scan', :error, :message FROM failed"""),
-            {"id": directory.id, "worker": worker, "retry": retry_seconds, "error": error, "message": message},
-        )
-        return done.rowcount == 1
-
-
-def has_children(database: Database, directory: int) -> bool:
-    """Whether anything was ever found in a directory."""
-    with database.begin() as connection:
-        found = connection.execute(
-            text("""
-                SELECT EXISTS (SELECT FROM inventory.directory WHERE parent_id = :id)
-                    OR EXISTS (SELECT FROM inventory.file WHERE directory_id = :id)"""),
-            {"id": directory},
-        )
-        return bool(found.scalar())
-
-
-def release(database: Database, worker: int, directories: Sequence[int]) -> None:
-    """Give directories back uncounted."""
-    with database.begin() as connection:
-        connection.execute(
-            text("""
-                UPDATE inventory.directory SET claimed_by = NULL, state = 'pending', next_scan_at = now()
-                WHERE id = ANY(:ids) AND claimed_by = :worker"""),
-            {"ids": list(directories), "worker": worker},
-        )
-
-
-def _keys(rows: Sequence[Row[Any]]) -> dict[str, list[object]]:
-    return {"directories": [row.directory_id for row in rows], "names": [row.name for row in rows]}
-
-
-def _copy_line(head: str, entry: Entry) -> str:
-    stamp = (_EPOCH + timedelta(microseconds=entry.modified_at)).isoformat()
-    tag = "\\N" if entry.tag is None else _escaped(entry.tag)
-    return f"{head}\t{entry.kind}\t{entry.size}\t{stamp}\t{_escaped(entry.name)}\t{tag}\n"
-
-
-def _escaped(value: str) -> str:
-    """A value in COPY's text format."""
-    if "\\" in value or "\t" in value or "\n" in value or "\r" in value:
-        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    return value
+def _keys(found: Sequence[Row[Any]]) -> dict[str, list[object]]:
+    return {"directories": [row.directory_id for row in found], "names": [row.name for row in found]}

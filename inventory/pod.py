@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
-from core import logs, service
+from core import logs, metrics, service
 from core.errors import IngestError
 from core.settings import Settings
 from core.settings_file import load_settings
@@ -32,8 +32,13 @@ class Member:
 
     settings: Settings
     database: Database
-    worker: int
+    lease: Lease
     rota: Rota
+
+    @property
+    def worker(self) -> int:
+        """The owner of all this process claims."""
+        return self.lease.worker
 
     def limits(self, job: Job) -> Limits:
         """When a failing file of this job is a dead letter, and how it backs off."""
@@ -43,6 +48,23 @@ class Member:
             retry_seconds=self.settings.worker.retry_seconds,
             retry_max_seconds=self.settings.worker.retry_max_seconds,
         )
+
+
+class Watched:
+    """A loop that says each time it turns."""
+
+    def __init__(self, loop: service.Loop, probes: metrics.Probes) -> None:
+        self._loop = loop
+        self._probes = probes
+
+    def step(self) -> bool:
+        """Turn once."""
+        self._probes.turned()
+        return self._loop.step()
+
+    def drain(self, seconds: float) -> bool:
+        """Stop in good order."""
+        return self._loop.drain(seconds)
 
 
 def program_version() -> str:
@@ -76,17 +98,26 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
     heart = Database(url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod} heartbeat")
     try:
         schema.check(database)
-        lease = Lease(heart, kind, pod, program_version())
-        member = Member(settings, database, lease.worker, Rota(database, lease.worker))
+        lease = Lease(heart, kind, pod, program_version(), settings.worker.lease_seconds)
+        member = Member(settings, database, lease, Rota(database, lease.worker))
 
         def tidy() -> None:
             done = housekeeping.tidy(
-                database, lease_seconds=settings.worker.lease_seconds, max_reaps=settings.worker.max_reaps
+                database,
+                lease_seconds=settings.worker.lease_seconds,
+                max_reaps=settings.worker.max_reaps,
+                may_judge=lease.may_judge,
             )
+            probes.answered("inventory")
+            metrics.EXPIRED.inc(done.expired)
+            metrics.REAPED.inc(done.reaped)
             if done.expired or done.reaped or done.finished_jobs:
                 log.info("tidied", expired=done.expired, reaped=done.reaped, finished_jobs=list(done.finished_jobs))
 
-        service.serve(loop_of(member), lease, tidy, settings.worker, stop)
+        probes = metrics.Probes(settings.metrics.patience_seconds)
+        if settings.metrics.port is not None:
+            metrics.serve(settings.metrics.port, probes)
+        service.serve(Watched(loop_of(member), probes), lease, tidy, settings.worker, stop)
     finally:
         database.close()
         heart.close()

@@ -1,49 +1,118 @@
-"""Which shard a worker claims from next: all shards of the running jobs in turn, each worker beginning at another one."""
+"""Which shard a worker claims from next, and from where in it.
+
+All shards of the running jobs come in turn, each worker beginning at another one, so that workers spread; one whose shard is dry
+goes on to the next, so that none is idle while there is work. A worker goes on in a shard after the last file it claimed there.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from inventory import claims, jobs
-from inventory.claims import ClaimedFile, Stage
+from core import metrics
+from inventory import claims, jobs, partitions
+from inventory.claims import ClaimedFile, Key, Stage
 from inventory.engine import Database
 from inventory.jobs import Job
 
 REFRESH_SECONDS = 1.0
 """How soon a job that was started, stopped or resumed is noticed."""
+WRAP_SECONDS = 60.0
+"""How long files given back behind the place of a worker wait at most for it to begin at the start again."""
+WRAP_SHARE = 20
+"""A claim from the start may be slow; the next one waits so many times as long as it took."""
+TRIED_BLINDLY = 16
+"""With more shards than that the folded counts are asked first which of them may have work."""
+
+
+@dataclass
+class _Place:
+    """Where a worker goes on in a shard: after `key`, None for its start, until `wrap_at` of the monotonic clock."""
+
+    key: Key | None = None
+    wrap_at: float = 0.0
 
 
 class Rota:
     """The running jobs and their shards, as known a second ago at most."""
 
-    def __init__(self, database: Database, worker: int) -> None:
+    def __init__(self, database: Database, worker: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._worker = worker
+        self._clock = clock
         self._jobs: dict[int, Job] = {}
         self._known: dict[int, Job] = {}
         self._shards: list[int] = []
         self._next = worker
         self._read_at = float("-inf")
+        self._places: dict[tuple[Stage, int], _Place] = {}
+        self._stocked: dict[Stage, tuple[float, set[int]]] = {}
 
     def running(self) -> dict[int, Job]:
         """The running jobs by id."""
-        if time.monotonic() - self._read_at >= REFRESH_SECONDS:
+        if self._clock() - self._read_at >= REFRESH_SECONDS:
             self._jobs = {job.id: job for job in jobs.listed(self._database, running=True)}
             self._known.update(self._jobs)
             self._shards = [shard for job in self._jobs.values() for shard in job.shards]
-            self._read_at = time.monotonic()
+            self._read_at = self._clock()
         return self._jobs
 
     def job(self, job: int) -> Job:
         """A job something was claimed of, though it may have been stopped since."""
         return self._known[job]
 
+    @property
+    def shards(self) -> list[int]:
+        """The shards of all jobs that were running at some time since this process began."""
+        return [shard for job in self._known.values() for shard in job.shards]
+
     def claim_files(self, stage: Stage, limit: int) -> list[ClaimedFile]:
         """Claim from the next shard that has work; a dry one is left for the next."""
         self.running()
-        for _ in range(len(self._shards)):
-            shard = self._shards[self._next % len(self._shards)]
-            if files := claims.claim(self._database, self._worker, stage, shard, limit):
-                return files
+        stocked = self._stocked_shards(stage)
+        shards = self._shards_with(stage)
+        for _ in range(len(shards)):
+            shard = shards[self._next % len(shards)]
+            if shard in stocked:
+                if files := self._claim(stage, shard, limit):
+                    return files
+                stocked.discard(shard)  # what waits there is not due: not asked again before the next look
             self._next += 1
         return []
+
+    def _shards_with(self, stage: Stage) -> list[int]:
+        """The shards that have such work at all: a job that deletes nothing leaves its vanished files as they are."""
+        if stage != "delete":
+            return self._shards
+        deleting = [job for job in self._jobs.values() if job.settings.delete_mode != "do_not_delete"]
+        return [shard for job in deleting for shard in job.shards]
+
+    def _stocked_shards(self, stage: Stage) -> set[int]:
+        """The shards worth a try: all of a few, those that hold files of the stage's ready state of many."""
+        if len(self._shards) <= TRIED_BLINDLY:
+            return set(self._shards)
+        read_at, stocked = self._stocked.get(stage, (float("-inf"), set()))
+        if self._clock() - read_at >= REFRESH_SECONDS:
+            stocked = partitions.stocked(self._database, claims.ready_state(stage))
+            self._stocked[stage] = (self._clock(), stocked)
+        return stocked
+
+    def _claim(self, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
+        with metrics.timed(metrics.CLAIM_SECONDS.labels(stage)):
+            return self._claim_from_place(stage, shard, limit)
+
+    def _claim_from_place(self, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
+        """Claim after the last file claimed there; from the start when that is dry, or was not looked at for a while."""
+        place = self._places.setdefault((stage, shard), _Place())
+        if place.key is not None and self._clock() < place.wrap_at:
+            files = claims.claim(self._database, self._worker, stage, shard, limit, after=place.key)
+            if files:
+                place.key = files[-1].key
+                return files
+        began = self._clock()
+        files = claims.claim(self._database, self._worker, stage, shard, limit)
+        ended = self._clock()
+        place.key = files[-1].key if files else None
+        place.wrap_at = ended + max(WRAP_SECONDS, WRAP_SHARE * (ended - began))
+        return files

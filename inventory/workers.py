@@ -5,6 +5,8 @@ A worker is known by the id of its row and never by its pod's name: a restarted 
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import Connection, text
 
 from inventory.engine import Database
@@ -18,10 +20,15 @@ ALIVE = """
 
 
 class Lease:
-    """A live worker row. `beat` is called from a thread of its own, with a connection of its own."""
+    """A live worker row. `beat` is called from a thread of its own, with a connection of its own.
 
-    def __init__(self, database: Database, kind: str, pod: str, version: str) -> None:
+    The process's clock is asked only for how long it has heard nothing of the inventory; what it says never gets there.
+    """
+
+    def __init__(self, database: Database, kind: str, pod: str, version: str, lease_seconds: float = 60) -> None:
         self._database = database
+        self._seconds = lease_seconds
+        asked_at = time.monotonic()
         with database.begin() as connection:
             self.worker: int = connection.execute(
                 text(
@@ -30,27 +37,51 @@ class Lease:
                 ),
                 {"kind": kind, "pod": pod, "version": version},
             ).scalar_one()
+        self._heard_at = self._steady_since = asked_at
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody can have declared this worker dead yet: it was heard of much less than a lease ago."""
+        return time.monotonic() - self._heard_at < 0.8 * self._seconds
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether this worker may declare others dead: it has heard of the inventory for a whole lease without a gap.
+
+        After an outage of the inventory all are silent, and whoever comes back first must not take the others for dead.
+        """
+        return self.is_sure and self._heard_at - self._steady_since >= self._seconds
 
     def beat(self) -> bool:
         """Say that this worker lives. False when it was declared dead: all it holds belongs to others."""
+        asked_at = time.monotonic()
         with self._database.begin() as connection:
-            return (
-                connection.execute(
-                    text(
-                        "UPDATE inventory.worker SET heartbeat_at = now()"
-                        " WHERE id = :worker AND expired_at IS NULL AND stopped_at IS NULL RETURNING id"
-                    ),
-                    {"worker": self.worker},
-                ).scalar()
-                is not None
-            )
+            alive = connection.execute(
+                text(
+                    "UPDATE inventory.worker SET heartbeat_at = now()"
+                    " WHERE id = :worker AND expired_at IS NULL AND stopped_at IS NULL RETURNING id"
+                ),
+                {"worker": self.worker},
+            ).scalar()
+        if alive is not None:
+            if time.monotonic() - self._heard_at > self._seconds / 2:
+                self._steady_since = time.monotonic()
+            self._heard_at = asked_at
+        return alive is not None
 
-    def goodbye(self) -> None:
-        """End the lease; housekeeping gives back what is still claimed."""
+    def goodbye(self, in_seconds: float = 0) -> None:
+        """End the lease, for a process that is gone in so many seconds; then housekeeping gives back what is still claimed.
+
+        The lock waits for a claim of this worker that is being committed though its connection broke: so the reap sees it.
+        """
         with self._database.begin() as connection:
             connection.execute(
-                text("UPDATE inventory.worker SET stopped_at = now() WHERE id = :worker AND stopped_at IS NULL"),
-                {"worker": self.worker},
+                text("""
+                    WITH me AS MATERIALIZED (
+                        SELECT id FROM inventory.worker WHERE id = :worker AND stopped_at IS NULL FOR UPDATE)
+                    UPDATE inventory.worker w SET stopped_at = now() + make_interval(secs => :later)
+                    FROM me WHERE w.id = me.id"""),
+                {"worker": self.worker, "later": in_seconds},
             )
 
 

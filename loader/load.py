@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
+
 from core.checksums import Hasher, checksum_of
-from core.errors import FileError
+from core.errors import FileError, Permanent
 from core.irods import Exists, Gateway, Registration, SmallFile
 from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
 from core.paths import check_logical, logical_path
@@ -21,6 +23,7 @@ from core.sources.base import Source, SourceFile, Stat
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 
+log = structlog.get_logger()
 Prepared = TypeVar("Prepared")
 READ_BYTES = 4 * 1024 * 1024
 """How much of a file is read at a time when it is only hashed."""
@@ -46,18 +49,9 @@ class Load:
     def one(self, file: ClaimedFile) -> Outcome:
         """Load one file of any size. Raises FileError."""
         try:
-            if self.job.settings.operation == "register_sync":
-                row = self._registration(file)
-                self.gateway.register(
-                    row.path,
-                    row.physical_path,
-                    row.size,
-                    row.modified_at,
-                    resource=self.job.settings.resource,
-                    checksum=row.checksum,
-                )
-                return Done(row.checksum)
-            return self._put(file)
+            outcome = self._register(file) if self._registers else self._put(file)
+            self._look_again(file)
+            return outcome
         except _Moved as moved:
             return moved.outcome
         except Exists:
@@ -67,9 +61,55 @@ class Load:
 
     def many(self, files: Sequence[ClaimedFile]) -> list[Outcome]:
         """Load small files together, by the bulk calls of iRODS; one outcome a file, in order."""
+        if self._registers:
+            outcomes = self._together(files, self._registration, self._register_many)
+        else:
+            outcomes = self._together(files, self._small_file, lambda small: self._put_many(files, small))
+        return [self._unless_moved(file, outcome) for file, outcome in zip(files, outcomes, strict=True)]
+
+    def _unless_moved(self, file: ClaimedFile, outcome: Outcome) -> Outcome:
+        """The outcome of a file that is still what the scan saw; what else it has become meanwhile."""
+        if not isinstance(outcome, Done):
+            return outcome
+        try:
+            self._look_again(file)
+        except _Moved as moved:
+            return moved.outcome
+        except FileError as error:
+            return outcome_of(error)
+        return outcome
+
+    def _look_again(self, file: ClaimedFile) -> None:
+        """A last look at the source when all is in iRODS. Raises _Moved and FileError."""
+        with self._opened(file):
+            pass
+
+    @property
+    def _registers(self) -> bool:
+        return self.job.settings.operation in ("register_sync", "register_as_replica_sync")
+
+    def _register(self, file: ClaimedFile) -> Outcome:
+        row = self._registration(file)
+        where = (row.path, row.physical_path, row.size, row.modified_at)
         if self.job.settings.operation == "register_sync":
-            return self._together(files, self._registration, self._register_many)
-        return self._together(files, self._small_file, lambda small: self._put_many(files, small))
+            self.gateway.register(*where, resource=self.job.settings.resource, checksum=row.checksum)
+        else:
+            self.gateway.register_as_replica(*where, resource=self._resource_named(), checksum=row.checksum)
+        return Done(row.checksum)
+
+    def _resource_named(self) -> str:
+        if self.job.settings.resource is None:
+            words = "register_as_replica_sync needs to know where the new replicas are"
+            raise Permanent("no_resource", words, "set job.resource")
+        return self.job.settings.resource
+
+    def _append(self, file: ClaimedFile) -> Outcome:
+        path = logical_path(self.job.target_collection, file.path)
+        with self._opened(file) as opened:
+            done = self.gateway.append(path, opened.read_at, file.size, resource=self.job.settings.resource)
+        if done.note:
+            log.info("put_whole", path=path, reason=done.note)
+        return Done(done.checksum)
 
     def _put(self, file: ClaimedFile) -> Outcome:
         path = logical_path(self.job.target_collection, file.path)
@@ -86,7 +126,8 @@ class Load:
 
     def _overwrites(self, file: ClaimedFile) -> bool:
         # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
-        return self.job.settings.operation == "put_sync" or not file.fresh
+        # a small file of put_append is put whole, in one call with many
+        return self.job.settings.operation in ("put_sync", "put_append") or not file.fresh
 
     def _together(
         self,
@@ -119,6 +160,8 @@ class Load:
         return self.gateway.put_bundle(collection, small, resource=resource, overwrite=overwrite)
 
     def _register_many(self, rows: list[Registration]) -> list[Outcome]:
+        if self.job.settings.operation == "register_as_replica_sync":
+            return self.gateway.register_as_replica_many(rows, resource=self._resource_named())
         return self.gateway.register_many(rows, resource=self.job.settings.resource)
 
     def _registration(self, file: ClaimedFile) -> Registration:

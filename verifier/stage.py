@@ -15,7 +15,7 @@ from core.irods import Expected, Gateway
 from core.outcome import Dead, Done, Outcome
 from core.paths import logical_path
 from core.worker import Report, Reported, Unit, run_each, run_together
-from inventory import claims
+from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result
 from inventory.pod import Member
 
@@ -64,24 +64,39 @@ class VerifyStage:
             for job, results in by_job.items()
         )
 
+    def is_suspect(self, item: ClaimedFile) -> bool:
+        return item.suspect
+
+    def begin(self, item: ClaimedFile) -> bool:
+        return custody.begin(self._member.database, self._member.worker, "verify", item)
+
+    def keep(self, items: Sequence[ClaimedFile]) -> None:
+        member = self._member
+        custody.keep(member.database, member.worker, "verify", member.rota.shards, items)
+
     def end_thread(self) -> None:
         if (gateway := getattr(self._open, "gateway", None)) is not None:
             gateway.close()
 
     def _verify(self, file: ClaimedFile) -> Outcome:
-        if file.checksum is None:
-            return Dead("no_checksum", f"{file.path}: the inventory has no checksum of the source to compare with")
         job = self._member.rota.job(file.job_id)
+        level = job.settings.verify_level
+        if file.checksum is None and level == "rehash":
+            return Dead("no_checksum", f"{file.path}: the inventory has no checksum of the source to compare with")
         path = logical_path(job.target_collection, file.path)
-        self._gateway().verify(path, size=file.size, checksum=file.checksum)
-        return Done()
+        self._gateway().verify(
+            path, size=file.size, checksum=file.checksum, level=level, resource=job.settings.resource
+        )
+        return Done(level=level)
 
     def _verify_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
         job = self._member.rota.job(files[0].job_id)
-        expected = [Expected(file.name, file.size, file.checksum) for file in files if file.checksum is not None]
-        if len(expected) < len(files):
-            return [self._verify(file) for file in files]
-        return self._gateway().verify_many(logical_path(job.target_collection, files[0].directory), expected)
+        return self._gateway().verify_many(
+            logical_path(job.target_collection, files[0].directory),
+            [Expected(file.name, file.size, file.checksum) for file in files],
+            level=job.settings.verify_level,
+            resource=job.settings.resource,
+        )
 
     def _gateway(self) -> Gateway:
         gateway: Gateway | None = getattr(self._open, "gateway", None)

@@ -1,143 +1,189 @@
-"""Claim directories, scan them, merge what they hold into the inventory."""
+"""Claim directories, have them scanned, merge what they hold into the inventory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import structlog
 
 from core.errors import FileError, IngestError, Outage, Permanent, Unavailable, UsageError, Vanished
-from core.sources.base import Entry, Source
+from core.sources.base import Source
 from core.sources.urls import open_source
-from inventory import listing
+from inventory import listing, partitions
 from inventory.jobs import Job
-from inventory.listing import ClaimedDirectory, Merge
+from inventory.listing import ClaimedDirectory, Listing, Merge
 from inventory.pod import Member
+from watcher.ahead import Ahead
 from watcher.pressure import Pressure
+from watcher.scan import Batch, Complete, Failed, Part, Passed, Scan
 
 log = structlog.get_logger()
 
-Listed = tuple[ClaimedDirectory, list[Entry]]
+BATCHES_AHEAD = 2
+"""Batches that may wait for the inventory; with the one being scanned and the one being merged they bound the memory."""
+WAIT_SECONDS = 0.5
+"""How long a step waits for the scan."""
+GROW_SECONDS = 60.0
+"""How often it is asked whether a job's shards are full."""
 
 
 class WatchLoop:
-    """The loop of a watcher: one thread, because a scan waits for the source and the merge for the inventory in turn."""
+    """The loop of a watcher: the main thread merges, and does all SQL, while another one scans the source ahead of it."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, source_of: Callable[[str], Source] = open_source) -> None:
+        self._source_of = source_of
         self._member = member
         self._database = member.database
         self._settings = member.settings.watcher
         self._pressure = Pressure(member.database, self._settings.max_backlog)
         self._held: dict[int, ClaimedDirectory] = {}
         self._sources: dict[int, Source] = {}
+        self._scans: deque[Ahead[Batch]] = deque()
+        self._part_of: tuple[int, int] = (0, 0)  # a directory that comes in parts, and the names of it so far
+        self._entries_each = self._settings.rows / 200  # of a directory, as a running mean
+        self._whole = True
+        self._grow_at = 0.0
 
     def step(self) -> bool:
-        """Claim some directories and bring them into the inventory."""
-        if self._held:  # the inventory was away in the middle of the last step
-            self._release()
-        jobs = self._pressure.open_jobs(self._member.rota.running().values())
-        claimed = listing.claim(self._database, self._member.worker, jobs, self._settings.directories)
-        self._held = {directory.id: directory for directory in claimed}
-        by_job: dict[int, list[ClaimedDirectory]] = {}
-        for directory in claimed:
-            by_job.setdefault(directory.job_id, []).append(directory)
-        for job, directories in by_job.items():
-            self._scan_job(self._member.rota.job(job), directories)
-        return bool(claimed)
+        """Have some directories scanned, and merge a batch that was."""
+        if not self._whole:  # the last step broke off: the inventory was away
+            self._let_go()
+        self._whole = False
+        self._grow()
+        if not self._scans or (len(self._scans) == 1 and self._scans[0].exhausted):
+            self._begin_scan()
+        busy = bool(self._scans)
+        if self._scans:
+            self._take(self._scans[0])
+        self._whole = True
+        return busy
+
+    def _take(self, scan: Ahead[Batch]) -> None:
+        try:
+            batch = scan.take(WAIT_SECONDS)
+        except TimeoutError:
+            return  # a slow source; the loop has other things to look after
+        if batch is None:
+            self._scans.popleft()
+        else:
+            self._merge(batch)
 
     def drain(self, seconds: float) -> bool:
         """Give back what is claimed; a step is never interrupted, so there is nothing to wait for."""
-        self._release()
+        self._let_go()
         return True
 
-    def _release(self) -> None:
+    def _let_go(self) -> None:
+        for scan in self._scans:
+            scan.close()
+        self._scans.clear()
         if self._held:
             listing.release(self._database, self._member.worker, list(self._held))
             self._held = {}
+        self._part_of = (0, 0)
+        self._whole = True
 
-    def _scan_job(self, job: Job, directories: list[ClaimedDirectory]) -> None:
-        """Merge small directories together, and one that is larger than a COPY by itself."""
-        listed: list[Listed] = []
-        rows = 0
-        for directory in directories:
-            entries = self._scan(job, directory)
-            if entries is None:
-                continue
-            head = self._head(job, directory, entries)
-            if head is None:
-                continue
-            if len(head) == self._settings.rows:
-                self._merge_in_parts(job, directory, head, entries)
-                continue
-            if rows + len(head) > self._settings.rows:
-                self._merge(job, listed)
-                listed, rows = [], 0
-            listed.append((directory, head))
-            rows += len(head)
-        self._merge(job, listed)
+    def _grow(self) -> None:
+        """Give jobs more shards when theirs are full."""
+        if time.monotonic() >= self._grow_at:
+            for job in self._member.rota.running().values():
+                if made := partitions.grow(self._database, job.id):
+                    log.info("shards_added", job=job.name, shards=made)
+            self._grow_at = time.monotonic() + GROW_SECONDS
 
-    def _scan(self, job: Job, directory: ClaimedDirectory) -> Iterator[Entry] | None:
+    def _begin_scan(self) -> None:
+        jobs = self._pressure.open_jobs(self._member.rota.running().values())
+        limit = min(self._settings.directories, 1 + int(2 * self._settings.rows / self._entries_each))
+        claimed = listing.claim(self._database, self._member.worker, jobs, limit)
+        if not claimed:
+            return
+        self._held |= {directory.id: directory for directory in claimed}
+        by_job: dict[int, list[ClaimedDirectory]] = {}
+        for directory in claimed:
+            by_job.setdefault(directory.job_id, []).append(directory)
+        scans = [self._scan(self._member.rota.job(job), directories) for job, directories in by_job.items()]
+        self._scans.append(Ahead(chain.from_iterable(scans), BATCHES_AHEAD))
+
+    def _scan(self, job: Job, directories: Sequence[ClaimedDirectory]) -> Iterator[Batch]:
         try:
             if job.id not in self._sources:
-                self._sources[job.id] = open_source(job.source_url)
-            return iter(self._sources[job.id].scan(directory.path))
+                self._sources[job.id] = self._source_of(job.source_url)
         except IngestError as error:
-            self._failed(directory, error)
-            return None
+            return iter([Failed(directory, error) for directory in directories])
+        scan = Scan(job.id, self._sources[job.id], directories, self._settings.rows, job.settings.trust_directory_mtime)
+        return iter(scan)
 
-    def _head(self, job: Job, directory: ClaimedDirectory, entries: Iterator[Entry]) -> list[Entry] | None:
-        """The first entries, up to the size of one COPY; None when the directory could not be listed."""
-        try:
-            head = list(islice(entries, self._settings.rows))
-        except FileError as error:
-            self._failed(directory, error)
-            return None
-        if not (head or directory.path or directory.first) and listing.has_children(self._database, directory.id):
-            # an empty root that was not empty before is a mount that is away, far more often than an emptied archive
-            self._failed(directory, Outage("source_empty", f"source {job.source_url} is empty now", "is it mounted?"))
-            return None
-        return head
+    def _merge(self, batch: Batch) -> None:
+        match batch:
+            case Failed(directory, error):
+                self._failed(directory, error)
+            case Complete(job, listings):
+                self._merge_complete(self._member.rota.job(job), [one for one in listings if not self._emptied(one)])
+            case Part(job, part, last):
+                self._merge_part(self._member.rota.job(job), part, last)
+            case Passed(job, directories):
+                with self._database.begin() as connection:
+                    merge = Merge(connection, self._member.worker)
+                    mine = merge.trust(directories, self._member.rota.job(job).settings.rescan_seconds)
+                self._done(directories, mine)
 
-    def _merge(self, job: Job, listed: list[Listed]) -> None:
-        if not listed:
+    def _emptied(self, listed: Listing) -> bool:
+        """Refuse an empty root that was not empty before: a mount that is away, far more often than an emptied archive."""
+        directory = listed.directory
+        if len(listed) or directory.path or directory.first or not listing.has_children(self._database, directory):
+            return False
+        source = self._member.rota.job(directory.job_id).source_url
+        self._failed(directory, Outage("source_empty", f"source {source} is empty now", "is it mounted?"))
+        return True
+
+    def _merge_complete(self, job: Job, listings: Sequence[Listing]) -> None:
+        if not listings:
             return
+        directories = [one.directory for one in listings]
         with self._database.begin() as connection:
             merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
-            count = merge.add(listed)
-            directories = [directory for directory, _ in listed]
+            count = merge.add_listings(listings)
             mine = merge.finish(directories, job.settings.rescan_seconds)
         self._done(directories, mine)
         self._pressure.added(job.id, count)
+        for one in listings:
+            self._note_size(len(one))
 
-    def _merge_in_parts(self, job: Job, directory: ClaimedDirectory, head: list[Entry], rest: Iterator[Entry]) -> None:
-        """A directory too large for memory: a transaction for each part, and one more that ends it."""
-        part, total = head, 0
-        try:
-            while part:
-                with self._database.begin() as connection:
-                    merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
-                    merge.add([(directory, part)])
-                    merge.remember(first_part=total == 0)
-                total += len(part)
-                self._pressure.added(job.id, len(part))
-                part = list(islice(rest, self._settings.rows))
-        except FileError as error:
-            self._failed(directory, error)
-            return
+    def _merge_part(self, job: Job, part: Listing, last: bool) -> None:
+        directory = part.directory
+        total = self._part_of[1] if self._part_of[0] == directory.id else 0
         with self._database.begin() as connection:
             merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
-            mine = merge.finish([directory], job.settings.rescan_seconds, remembered=total)
-        self._done([directory], mine)
+            if not last:
+                merge.add_listings([part])
+                if not directory.first:  # nothing can have vanished from what was never listed
+                    merge.remember(first_part=total == 0)
+            else:
+                remembered = 0 if directory.first else total
+                mine = merge.finish([directory], job.settings.rescan_seconds, remembered=remembered)
+        self._pressure.added(job.id, len(part))
+        self._part_of = (directory.id, total + len(part))
+        if last:
+            self._done([directory], mine)
+            self._part_of = (0, 0)
+            self._note_size(total)
 
-    def _done(self, directories: list[ClaimedDirectory], mine: list[int]) -> None:
+    def _note_size(self, entries: int) -> None:
+        self._entries_each += (max(1, entries) - self._entries_each) / 100
+
+    def _done(self, directories: Sequence[ClaimedDirectory], mine: Sequence[int]) -> None:
+        still = set(mine)
         for directory in directories:
             self._held.pop(directory.id, None)
-            if directory.id not in mine:
+            if directory.id not in still:
                 log.warning("scan_fenced", directory=directory.path, hint="another watcher has taken it over")
 
     def _failed(self, directory: ClaimedDirectory, error: IngestError) -> None:
         """A directory that cannot be listed is tried again, vanishes, or waits for a person; nothing in it is touched."""
+        self._part_of = (0, 0)
         if isinstance(error, Vanished) and directory.path:
             with self._database.begin() as connection:
                 Merge(connection, self._member.worker).vanish(directory)

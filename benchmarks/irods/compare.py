@@ -8,6 +8,7 @@ say little (it runs in this very process) but which counts requests exactly.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import resource as process_limits
 import sys
@@ -15,9 +16,11 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,33 @@ class Way:
 
     name: str
     connect: Callable[[ExitStack], Work]
+    plain: bool = False
+    """A slow one to compare with, which does fewer items."""
+    whole: bool = False
+    """One that cannot do a part of the items."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """How ways are compared."""
+
+    items: int
+    plain: int
+    """Items of plain ways."""
+    connections: int
+    rounds: int
+    unit: str = "files"
+    units_an_item: float = 1
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one way took."""
+
+    items: int
+    seconds: float
+    calls: Counter[int]
+    peak_mib: float
 
 
 class Bench:
@@ -83,9 +113,9 @@ class Bench:
                 file.truncate(size)
         return path
 
-    def calls(self) -> int:
-        """Requests that the sandbox has seen."""
-        return sum(self.sandbox.calls.values()) if self.sandbox is not None else 0
+    def calls(self) -> Counter[int]:
+        """Requests by API number that the sandbox has seen."""
+        return Counter(self.sandbox.calls) if self.sandbox is not None else Counter()
 
     @contextmanager
     def collection(self) -> Iterator[str]:
@@ -99,51 +129,90 @@ class Bench:
             finally:
                 gateway.remove_collection(path)
 
-    def run(self, way: Way, items: int, connections: int, collection: str) -> tuple[float, float]:
-        """Seconds, and requests an item, of one way."""
-        failures: list[BaseException] = []
-        barrier = threading.Barrier(connections + 1)
+    def run(self, way: Way, items: int, connections: int, collection: str) -> Spent:
+        """What one way takes, in a process of its own, so that its memory is told from that of the others."""
+        connections = min(connections, items)
+        before = self.calls()
+        here, there = multiprocessing.get_context("fork").Pipe()
+        process = multiprocessing.get_context("fork").Process(
+            target=_in_child, args=(there, way, items, connections, collection)
+        )
+        process.start()
+        there.close()
+        try:
+            answer = here.recv()
+        except EOFError:
+            raise RuntimeError(f"{way.name} ended without an answer") from None
+        process.join()
+        if isinstance(answer, str):
+            raise RuntimeError(f"{way.name}: {answer}")
+        seconds, peak = answer
+        return Spent(items, seconds, self.calls() - before, peak)
 
-        def thread(number: int) -> None:
-            with ExitStack() as stack:
-                try:
-                    work = way.connect(stack)
-                    barrier.wait()
-                    work(collection, range(number, items, connections))
-                except BaseException as problem:  # noqa: BLE001  reported by the main thread
-                    failures.append(problem)
-                    barrier.abort()
+    def race(self, ways: Sequence[Way], race: Race, fill: Callable[[str], None] | None = None) -> None:
+        """Run the ways in turn, several rounds, each in a collection of its own; print rates and ratios to the first.
 
-        threads = [threading.Thread(target=thread, args=(number,)) for number in range(connections)]
-        for each in threads:
-            each.start()
-        with suppress(threading.BrokenBarrierError):
-            barrier.wait()
-        calls, started = self.calls(), time.perf_counter()
-        for each in threads:
-            each.join()
-        if failures:
-            raise failures[0]
-        return time.perf_counter() - started, (self.calls() - calls) / items
+        Rounds in turn, because other work on the machine would else favour one way. With `fill`, which puts something
+        there that no way changes, all share one collection.
+        """
+        where = "sandbox (its rates say little)" if self.sandbox is not None else self.settings.environment_file
+        print(f"{race.items} items, {race.connections} connections, {race.rounds} rounds in turn, {where}")
+        spent: dict[str, list[Spent]] = {way.name: [] for way in ways}
+        with ExitStack() as stack:
+            shared = stack.enter_context(self.collection()) if fill is not None else None
+            if fill is not None and shared is not None:
+                fill(shared)
+            for _ in range(race.rounds):
+                for way in ways:
+                    with nullcontext(shared) if shared is not None else self.collection() as collection:
+                        items = race.plain if way.plain else race.items
+                        items = max(1, items // race.rounds) if not way.whole else items
+                        spent[way.name].append(self.run(way, items, race.connections, collection))
+        self._print(spent, race)
 
-    def race(
-        self, ways: Sequence[Way], items: int, connections: int, unit: str, units: float, before: Any = None
-    ) -> None:
-        """Run each way in a collection of its own and print rates, and ratios to the first."""
-        where = "sandbox" if self.sandbox is not None else self.settings.environment_file
-        print(f"{items} items, {connections} connections, {where}")
-        print(f"{'way':44} {'seconds':>8} {unit + '/s':>10} {'ratio':>6} {'requests/item':>14} {'peak MiB':>9}")
+    def _print(self, spent: Mapping[str, Sequence[Spent]], race: Race) -> None:
+        print(
+            f"{'way':46} {'items':>6} {'seconds':>8} {race.unit + '/s':>9} {'ratio':>6} {'peak MiB':>8}  requests an item"
+        )
         base = 0.0
-        for way in ways:
-            with self.collection() as collection:
-                if before is not None:
-                    before(collection)
-                seconds, requests = self.run(way, items, connections, collection)
-            rate = units / seconds
+        for name, parts in spent.items():
+            items, seconds = sum(part.items for part in parts), sum(part.seconds for part in parts)
+            rate = items * race.units_an_item / seconds
             base = base or rate
-            peak = process_limits.getrusage(process_limits.RUSAGE_SELF).ru_maxrss / 1024
-            count = f"{requests:14.2f}" if self.sandbox is not None else f"{'-':>14}"
-            print(f"{way.name:44} {seconds:8.2f} {rate:10.1f} {rate / base:6.2f} {count} {peak:9.0f}", flush=True)
+            calls = sum((part.calls for part in parts), Counter[int]())
+            by_api = ", ".join(f"{api}: {count / items:.3g}" for api, count in sorted(calls.items()))
+            total = f"{calls.total() / items:.3g} ({by_api})" if calls else "-"
+            peak = max(part.peak_mib for part in parts)
+            print(f"{name:46} {items:6} {seconds:8.2f} {rate:9.1f} {rate / base:6.2f} {peak:8.0f}  {total}", flush=True)
+
+
+def _in_child(answer: Connection, way: Way, items: int, connections: int, collection: str) -> None:
+    """Run one way with so many threads, timed from when all are connected."""
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(connections + 1)
+
+    def thread(number: int) -> None:
+        with ExitStack() as stack:
+            try:
+                work = way.connect(stack)
+                barrier.wait()
+                work(collection, range(number, items, connections))
+            except BaseException as problem:  # noqa: BLE001  reported to the parent
+                failures.append(problem)
+                barrier.abort()
+
+    threads = [threading.Thread(target=thread, args=(number,)) for number in range(connections)]
+    for each in threads:
+        each.start()
+    with suppress(threading.BrokenBarrierError):
+        barrier.wait()
+    started = time.perf_counter()
+    for each in threads:
+        each.join()
+    seconds = time.perf_counter() - started
+    peak = process_limits.getrusage(process_limits.RUSAGE_SELF).ru_maxrss / 1024
+    answer.send(repr(failures[0]) if failures else (seconds, peak))
+    answer.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Verify small objects at level rehash: python -m benchmarks.irods.verify --files 1000 --size 1024 --connections 4"""
+"""Verify small objects: python -m benchmarks.irods.verify --files 5000 --size 1024 --connections 4"""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import ExitStack
 
 from irods.message import RErrorStack
 
-from benchmarks.irods.compare import Bench, Way, Work, bench, chosen, options
+from benchmarks.irods.compare import Bench, Race, Way, Work, bench, chosen, options
 from core.checksums import checksum_of
 from core.irods import Expected, Gateway, SmallFile
 from core.outcome import Done
+from core.settings import VerifyLevel
 
 
 def plain(server: Bench) -> Way:
@@ -26,7 +27,7 @@ def plain(server: Bench) -> Way:
 
         return work
 
-    return Way("python-irodsclient chksum, verifyChksum", connect)
+    return Way("python-irodsclient chksum, verifyChksum", connect, plain=True)
 
 
 def single(server: Bench, checksums: Sequence[str], size: int) -> Way:
@@ -41,30 +42,34 @@ def single(server: Bench, checksums: Sequence[str], size: int) -> Way:
 
         return work
 
-    return Way("702 and 629", connect)
+    return Way("one by one, 702 and 629", connect, plain=True)
 
 
-def many(server: Bench, checksums: Sequence[str], size: int, connections: int) -> Way:
+def many(
+    server: Bench, checksums: Sequence[str], size: int, connections: int, level: VerifyLevel, *, packs: bool = True
+) -> Way:
     """verify_many, a collection a time."""
 
     def connect(stack: ExitStack) -> Work:
-        gateway = server.gateway(stack)
+        gateway = stack.enter_context(Gateway(server.settings.model_copy(update={"bundles": packs})))
+        gateway.check_resource("demoResc", "put")
 
         def work(collection: str, numbers: Sequence[int]) -> None:
             for folder in range(numbers[0], (len(checksums) + 499) // 500, connections):
                 mine = range(folder * 500, min(folder * 500 + 500, len(checksums)))
                 wanted = [Expected(f"f{number}", size, checksums[number]) for number in mine]
-                outcomes = gateway.verify_many(f"{collection}/c{folder}", wanted)
+                outcomes = gateway.verify_many(f"{collection}/c{folder}", wanted, level=level)
                 assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes[:3]
 
         return work
 
-    return Way("packs of 500", connect)
+    how = ("packs of 500" if packs else "629 in rows of 50") if level == "rehash" else "collections of 500"
+    return Way(f"{level}, {how}", connect, whole=True)
 
 
 def main() -> None:
     """Run it."""
-    given = options(__doc__, files=2000, size=1024, connections=4)
+    given = options(__doc__, files=5000, size=1024, connections=4, plain=1500, rounds=1)
     with bench() as server:
         contents = [server.file(number, given.size).read_bytes() for number in range(given.files)]
         checksums = [checksum_of(data) for data in contents]
@@ -79,9 +84,13 @@ def main() -> None:
         ways = [
             plain(server),
             single(server, checksums, given.size),
-            many(server, checksums, given.size, given.connections),
+            many(server, checksums, given.size, given.connections, "rehash"),
+            many(server, checksums, given.size, given.connections, "rehash", packs=False),
+            many(server, checksums, given.size, given.connections, "stat"),
+            many(server, checksums, given.size, given.connections, "catalog"),
         ]
-        server.race(chosen(ways, given.ways), given.files, given.connections, "files", given.files, fill)
+        race = Race(given.files, given.plain, given.connections, given.rounds)
+        server.race(chosen(ways, given.ways), race, fill)
 
 
 if __name__ == "__main__":

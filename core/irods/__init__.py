@@ -1,15 +1,19 @@
 """The one gateway to iRODS; nothing else in this project imports python-irodsclient."""
 
+from core.irods.annotate import AVU, source_path_avu
+from core.irods.append import Appended
 from core.irods.bundle import SmallFile
 from core.irods.errors import Exists, Locked
 from core.irods.gateway import Gateway
-from core.irods.pack import Expected
 from core.irods.register import Registration
 from core.irods.replicas import Replica, Status
 from core.irods.targets import Server
 from core.irods.verify import Verified
+from core.irods.verify_many import Expected
 
 __all__ = [
+    "AVU",
+    "Appended",
     "Exists",
     "Expected",
     "Gateway",
@@ -20,4 +24,5 @@ __all__ = [
     "SmallFile",
     "Status",
     "Verified",
+    "source_path_avu",
 ]

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from core import checksums, paths
 from core.errors import FileError, Outage, Permanent
 from core.irods import batches, collections, errors, features, messages, objects, put, register, replicas
+from core.irods.annotate import AVU, Access
 from core.irods.features import Features
 from core.irods.messages import BULK_ROWS, Api
 from core.irods.queries import Column, equal
@@ -43,6 +44,8 @@ class SmallFile:
     relative: str
     data: bytes = field(repr=False)
     checksum: str
+    metadata: Sequence[AVU] = ()
+    acl: Sequence[Access] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ _ENCRYPTION = {
 _NAMES = {"host": "irods_host", "port": "irods_port", "user": "irods_user_name", "zone": "irods_zone_name"}
 
 
-def read_account(settings: IrodsSettings) -> Any:
-    """The account (python-irodsclient's iRODSAccount) that the settings describe.
+def read_account(settings: IrodsSettings, as_user: tuple[str, str] | None = None) -> Any:
+    """The account (python-irodsclient's iRODSAccount) that the settings describe, acting for another user (name, zone)
+    where that is asked for; then the one who logs in must be a rodsadmin.
 
     A key set in the settings goes before the environment file, and that before the settings' default. Raises
     `UsageError` when a named file is absent or unreadable or no password is to be found.
@@ -44,6 +45,9 @@ def read_account(settings: IrodsSettings) -> Any:
     # .irodsA holds a native password, or the token that a PAM login left there: both log in natively
     values["irods_authentication_scheme"] = "native" if scrambled else {"pam": "pam_password"}.get(scheme, scheme)
     values.pop("password", None)
+    client_user, client_zone = as_user or (settings.client_user, settings.client_zone)
+    if client_user:
+        values["client_user"], values["client_zone"] = client_user, client_zone or values["irods_zone_name"]
     account = iRODSAccount(password=password, **values)
     if getattr(account, "client_server_negotiation", "") == "request_server_negotiation":
         account.ssl_context = tls_context(values)

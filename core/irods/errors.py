@@ -52,6 +52,7 @@ FILE_SIZE_MISMATCH = -401000
 INTERMEDIATE_REPLICA_ACCESS = -405000
 LOCKED_DATA_OBJECT_ACCESS = -406000
 CHECK_VERIFICATION_RESULTS = -407000
+NO_CHECKSUM = -862000
 OBJ_PATH_DOES_NOT_EXIST = -358000
 HIERARCHY_ERROR = -1803000
 SYS_INTERNAL_ERR = -154000
@@ -176,6 +177,8 @@ LOCK_CODES = frozenset({INTERMEDIATE_REPLICA_ACCESS, LOCKED_DATA_OBJECT_ACCESS, 
 """Answers that a replica left behind by a dead client gives, depending on the call."""
 POISONED = frozenset({SYS_INTERNAL_ERR, OUT_OF_FILE_DESC, -860000, -7000})
 """Answers after which this agent cannot be trusted: the connection is replaced."""
+LOGIN_OVER = frozenset(code for code, entry in TABLE.items() if entry.word == "auth")
+"""Answers after which the connection is replaced by one that logs in with the secret as it is then."""
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

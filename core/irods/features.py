@@ -14,9 +14,23 @@ BUNDLE = "bundle"
 PACK = "pack"
 """666: a collection packed on the server."""
 
-_REFUSALS = frozenset(
-    {"SYS_NO_API_PRIV", "CAT_INSUFFICIENT_PRIVILEGE_LEVEL", "SYS_UNMATCHED_API_NUM", "SYS_NOT_SUPPORTED"}
+REGISTER = "register"
+"""20008, else 630: one registration a call."""
+BULK_CHECKSUMS = "bulk_checksums"
+"""688: checksums set in the catalogue for 50 replicas at once."""
+OPTIONAL = frozenset({BULK_REGISTER, TRANSACTION, BUNDLE, PACK})
+"""Ways that the settings can forbid."""
+
+REFUSALS = frozenset(
+    {
+        "SYS_NO_API_PRIV",
+        "CAT_INSUFFICIENT_PRIVILEGE_LEVEL",
+        "SYS_UNMATCHED_API_NUM",
+        "SYS_NOT_SUPPORTED",
+        "PATH_REG_NOT_ALLOWED",
+    }
 )
+"""Answers that mean a call, not what it was asked to do."""
 
 
 class Features:
@@ -26,6 +40,8 @@ class Features:
         self._allowed = {BULK_REGISTER, TRANSACTION} if settings.bulk_registration else set()
         if settings.bundles:
             self._allowed |= {BUNDLE, PACK}
+        self.refusals: dict[str, str] = {}
+        """Why a way that was allowed is not used any more."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._allowed
@@ -36,5 +52,6 @@ class Features:
 
     def refused(self, name: str, problem: FileError) -> None:
         """Note how the server answered a way; one that it does not know or not allow is not tried again."""
-        if problem.error in _REFUSALS:
+        if problem.error in REFUSALS and name in self._allowed:
             self._allowed.discard(name)
+            self.refusals[name] = f"refused by the server: {problem}"

@@ -11,12 +11,12 @@ from typing import Self
 from core import paths
 from core.errors import Permanent, UsageError
 from core.irods import (
+    as_replica,
     batches,
     bulk,
     bundle,
     collections,
     objects,
-    pack,
     put,
     register,
     replicas,
@@ -25,17 +25,20 @@ from core.irods import (
     targets,
     verify,
 )
+from core.irods.annotate import AVU, Access, annotate, annotate_done, read_metadata
+from core.irods.append import Appended, append
 from core.irods.bundle import Bundling, SmallFile
 from core.irods.features import Features
-from core.irods.pack import Expected
+from core.irods.probe import probe
 from core.irods.register import Registration
 from core.irods.replicas import Replica
 from core.irods.resources import Resource
 from core.irods.session import Session
 from core.irods.targets import Server
-from core.irods.verify import Verified
+from core.irods.verify import Verified, Wanted
+from core.irods.verify_many import Expected, How, verify_many
 from core.outcome import Outcome
-from core.settings import IrodsSettings
+from core.settings import IrodsSettings, VerifyLevel
 
 STAGING = ".ingest_staging"
 REREAD_SECONDS = 60
@@ -52,10 +55,14 @@ class Gateway:
     `Unavailable`.
     """
 
-    def __init__(self, settings: IrodsSettings) -> None:
-        """Reads environment file and password (`UsageError` when they are missing); connects at the first verb."""
+    def __init__(self, settings: IrodsSettings, *, as_user: tuple[str, str] | None = None) -> None:
+        """Reads environment file and password (`UsageError` when they are missing); connects at the first verb.
+
+        With `as_user` (name, zone) all is done for that user, instead of the one of the settings; who logs in must be a
+        rodsadmin then.
+        """
         self._settings = settings
-        self._session = Session(settings)
+        self._session = Session(settings, as_user)
         self._features = Features(settings)
         self._resources: dict[str, Resource] = {}
         self._resources_read = 0.0
@@ -83,6 +90,12 @@ class Gateway:
             version = self._session.version
             who = self._session
             return Server(version, who.zone, who.user, self._is_admin, self._features.names())
+
+    def features(self) -> dict[str, str]:
+        """The fast calls by name, each `available`, `forbidden by the settings` or `refused by the server: …`; found
+        by asking for what does not exist, so that nothing changes. `Unavailable` when nobody answers."""
+        with targets.at_start():
+            return probe(self._session, self._features)
 
     def check_target(self, collection: str) -> None:
         """Whether files can be brought below `collection`, which need not exist yet; makes nothing.
@@ -114,8 +127,19 @@ class Gateway:
         """Remove a collection in which nothing is left (679); False when something is, which then stays as it is."""
         return collections.remove_empty(self._session, path)
 
-    def put_bytes(self, path: str, data: bytes, *, checksum: str, resource: str | None, overwrite: bool) -> None:
-        """Put a small file in one call (606) whose bytes the server re-reads and compares with `checksum`.
+    def put_bytes(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        checksum: str,
+        resource: str | None,
+        overwrite: bool,
+        metadata: Sequence[AVU] = (),
+        acl: Sequence[Access] = (),
+    ) -> None:
+        """Put a small file in one call (606) whose bytes the server re-reads and compares with `checksum`; metadata and
+        access come along in it.
 
         `errors.Exists` when an object with other bytes is there and `overwrite` is not set. What a dead client left is
         overwritten in any case.
@@ -129,7 +153,18 @@ class Gateway:
             resource=resource,
             overwrite=overwrite,
             resources=self._known(resource),
+            metadata=metadata,
+            acl=acl,
         )
+
+    def annotate(self, path: str, *, metadata: Sequence[AVU] = (), acl: Sequence[Access] = ()) -> None:
+        """Set metadata (20002, at once or not at all) and access (707) of an object, after a stream, a bundle or a
+        registration. Set, not added: other values of the attributes given go, and nothing is there twice."""
+        annotate(self._session, path, metadata, acl)
+
+    def metadata(self, path: str) -> list[AVU]:
+        """The metadata of an object, in order (702)."""
+        return read_metadata(self._session, path)
 
     def put_stream(
         self,
@@ -140,13 +175,13 @@ class Gateway:
         resource: str | None,
         overwrite: bool,
         progress: stream.Progress | None = None,
-        streams: int = 1,
+        streams: int | None = None,
     ) -> str:
         """Put a file of any size in bounded memory and return the SHA-256 of the bytes read, stored in the catalogue
         too.
 
-        `read_at(offset, length)` gives bytes of the source. `Changed` when it ends before `size`; else as
-        `put_bytes`.
+        `read_at(offset, length)` gives bytes of the source, and is called from another thread. `Changed` when it ends
+        before `size`; else as `put_bytes`. `streams` is that of the settings when not given.
         """
         paths.check_logical(path)
         return stream.put_stream(
@@ -158,7 +193,27 @@ class Gateway:
             overwrite=overwrite,
             resources=self._known(resource),
             progress=progress,
-            streams=streams,
+            streams=streams or self._settings.streams,
+        )
+
+    def append(
+        self, path: str, read_at: stream.ReadAt, size: int, *, resource: str | None, streams: int | None = None
+    ) -> Appended:
+        """Send only what was added to a file whose beginning iRODS is proven to hold (open, lseek, write, close); else
+        put it whole and say why.
+
+        An attempt that died in the middle is found by size and checksum at the next one. Errors are those of
+        `put_stream`; nothing is ever `errors.Exists`.
+        """
+        paths.check_logical(path)
+        return append(
+            self._session,
+            path,
+            read_at,
+            size,
+            resource=resource,
+            resources=self._known(resource),
+            streams=streams or self._settings.streams,
         )
 
     def register(
@@ -180,6 +235,39 @@ class Gateway:
         row = Registration(path, physical_path, size, modified_at, checksum)
         register.register(self._session, row, self._resource(resource))
 
+    def register_as_replica(
+        self, path: str, physical_path: str, size: int, modified_at: int, *, resource: str, checksum: str | None = None
+    ) -> None:
+        """Register a file as one more replica of an object, on that leaf or below that root (20008 with regRepl), or
+        update the replica registered from there before (622); a plain registration where there is no object.
+
+        Afterwards the new replica is good, and older ones whose bytes are not known to be the same are stale. `Permanent`
+        of class wrong_path when the resource has a replica from another file already, and of class wrong_resource when
+        the resource is neither leaf nor root.
+        """
+        paths.check_logical(path)
+        self._register_as_replica(Registration(path, physical_path, size, modified_at, checksum), resource)
+
+    def register_as_replica_many(self, rows: Sequence[Registration], *, resource: str) -> list[Outcome]:
+        """Register many files as further replicas, each as `register_as_replica` does; one outcome a row, in order."""
+
+        def one(row: Registration) -> str | None:
+            paths.check_logical(row.path)
+            self._register_as_replica(row, resource)
+            return row.checksum
+
+        return batches.all_at_once(
+            rows,
+            lambda: annotate_done(self._session, [(row.path, row) for row in rows], batches.one_by_one(rows, one)),
+        )
+
+    def _register_as_replica(self, row: Registration, name: str) -> None:
+        resource = self._resource(name)
+        assert resource is not None
+        leaves = self._leaves(name)
+        assert leaves is not None
+        as_replica.register_as_replica(self._session, row, resource, leaves)
+
     def register_many(self, rows: Sequence[Registration], *, resource: str | None) -> list[Outcome]:
         """Register many files with size, time and checksum, 50 in one exchange (619) on a leaf; one outcome a row, in
         order.
@@ -187,7 +275,12 @@ class Gateway:
         Best with rows of one collection. What cannot be done so is done row by row, as `register` does.
         """
         return batches.all_at_once(
-            rows, lambda: bulk.register_many(self._session, rows, self._resource(resource), self._features)
+            rows,
+            lambda: annotate_done(
+                self._session,
+                [(row.path, row) for row in rows],
+                bulk.register_many(self._session, rows, self._resource(resource), self._features),
+            ),
         )
 
     def put_bundle(
@@ -202,19 +295,23 @@ class Gateway:
         def work() -> list[Outcome]:
             limit = self._settings.single_buffer_bytes
             how = Bundling(self._staging, resource, overwrite, limit, self._known(resource))
-            return bundle.put_bundle(self._session, collection, files, how, self._features)
+            outcomes = bundle.put_bundle(self._session, collection, files, how, self._features)
+            return annotate_done(self._session, [(f"{collection}/{file.relative}", file) for file in files], outcomes)
 
         return batches.all_at_once(files, work)
 
-    def verify_many(self, collection: str, files: Sequence[Expected]) -> list[Outcome]:
-        """Verify many files below `collection` by hashing a pack of it (666, 608); one outcome a file: `Done`,
-        `Mismatched`…
+    def verify_many(
+        self, collection: str, files: Sequence[Expected], *, level: VerifyLevel = "rehash", resource: str | None = None
+    ) -> list[Outcome]:
+        """Verify many files below `collection` as `verify` does each; one outcome a file: `Done`, `Mismatched`…
 
-        Files that a pack cannot hold, and those that are not as expected in it, are verified as `verify` does.
+        catalog: bulk pages of the catalogue (702). stat and rehash: 50 checks (629) in a round trip. rehash of many small
+        files, where at least half of what lies below the collection is wanted: a pack of it (666), read and hashed here.
         """
 
         def work() -> list[Outcome]:
-            return pack.verify_many(self._session, self._staging, collection, files, self._known(), self._features)
+            how = How(level, lambda: self._staging, self._known(), self._leaves(resource))
+            return verify_many(self._session, collection, files, how, self._features)
 
         return batches.all_at_once(files, work)
 
@@ -226,9 +323,24 @@ class Gateway:
         """The replicas of one data object by number; [] when there is none (702)."""
         return replicas.replicas(self._session, path)
 
-    def verify(self, path: str, *, size: int, checksum: str) -> Verified:
-        """Prove by re-reading them that all good replicas hold the source's bytes (702, 629); `Mismatch` when not."""
-        return verify.verify(self._session, path, size=size, checksum=checksum)
+    def verify(
+        self,
+        path: str,
+        *,
+        size: int,
+        checksum: str | None,
+        level: VerifyLevel = "rehash",
+        resource: str | None = None,
+    ) -> Verified:
+        """Prove that all good replicas are what the source has; `Mismatch` when not.
+
+        catalog: as the catalogue says (702): a good replica, its size, its checksum if it has one. stat: and the vault
+        files have that size (629 with no_compute). rehash: and their bytes, read again, have the checksum. With
+        `resource` a good replica must lie on it or below it. `checksum` may be None below rehash. A user who may only
+        read can verify at every level.
+        """
+        wanted = Wanted(size, checksum, self._leaves(resource))
+        return verify.verify(self._session, path, wanted, level)
 
     def remove(self, path: str, *, force: bool) -> None:
         """Remove a data object, to the trash or past it (615); fine when there is none."""
@@ -269,6 +381,15 @@ class Gateway:
             self._resources = resources.read_resources(self._session)
             self._resources_read = time.monotonic()
         return self._resources
+
+    def _leaves(self, name: str | None) -> frozenset[int] | None:
+        """The ids of the leaves at or below a resource; None for no resource."""
+        if name is None:
+            return None
+        known = self._known(name)
+        if name not in known:
+            raise Permanent("wrong_resource", f"resource {name!r} does not exist", "list resources with `ilsresc`")
+        return frozenset(leaf.id for leaf in resources.leaves(known, name))
 
     def _resource(self, name: str | None) -> Resource | None:
         """The resource to register on; a wrong one is the job's fault, found at its start, and here the file's."""

@@ -17,6 +17,7 @@ from irods.message import (
     GenQueryResponse,
     GenQueryResponseColumn,
     JSON_Binary_Request,
+    ModAclRequest,
     ModDataObjMeta_for_session,
     OpenedDataObjRequest,
     StringStringMap,
@@ -29,6 +30,8 @@ MAX_SQL_ATTR = 50
 BULK_ROWS = 50
 """Rows in one 688 call: the server does not check, but its reply buffer holds no more."""
 MAX_NAME_LEN, NAME_LEN = 1088, 64
+NO_COMMIT = 1
+"""The flag of DataObjInfo_PI that leaves a transaction open (619, 622)."""
 
 
 class Api(IntEnum):
@@ -52,8 +55,10 @@ class Api(IntEnum):
     COLL_CREATE = 681
     BULK_DATA_OBJ_REG = 688
     GEN_QUERY = 702
+    MOD_ACCESS_CONTROL = 707
     END_TRANSACTION = 718
     GET_FILE_DESCRIPTOR_INFO = 20000
+    ATOMIC_METADATA = 20002
     REPLICA_CLOSE = 20004
     TOUCH = 20007
     REGISTER_PHYSICAL_PATH = 20008
@@ -204,6 +209,12 @@ def struct_file(path: str, collection_path: str, keywords: Mapping[str, str]) ->
     )
 
 
+def access(path: str, level: str, user: str, zone: str) -> Packable:
+    """modAccessControlInp_PI, of 707."""
+    message: Packable = ModAclRequest(recursiveFlag=0, accessLevel=level, userName=user, zone=zone, path=path)
+    return message
+
+
 def json_body(value: Mapping[str, object]) -> Packable:
     """BinBytesBuf_PI with JSON inside, of the calls of 20000 and above."""
     message: Packable = JSON_Binary_Request(value)
@@ -223,14 +234,25 @@ def _mod_data_obj_meta(five: bool) -> Any:
 
 
 def mod_data_object(
-    path: str, changes: Mapping[str, str], *, replica: int, hierarchy: str, version: tuple[int, ...]
+    path: str,
+    changes: Mapping[str, str],
+    *,
+    replica: int,
+    hierarchy: str,
+    version: tuple[int, ...],
+    object_id: int = 0,
+    flags: int = 0,
 ) -> Packable:
-    """ModDataObjMeta_PI, of 622: set columns of one replica, which `replica` and `hierarchy` name; rodsadmin only."""
+    """ModDataObjMeta_PI, of 622: set columns of one replica, which `replica` and `hierarchy` name; rodsadmin only.
+
+    With the object's id the server need not look its path up. `NO_COMMIT` leaves the transaction open.
+    """
     five = version >= (5,)
     message_class = _mod_data_obj_meta(five)
     info_class = dict(message_class._ordered_properties)["dataObjInfo"].message_cls
     fields = _blank(info_class)
     fields |= {"objPath": path, "replNum": replica, "rescHier": hierarchy, "KeyValPair_PI": StringStringMap({})}
+    fields |= {"dataId": object_id, "flags": flags}
     message: Packable = message_class(dataObjInfo=info_class(**fields), regParam=StringStringMap(dict(changes)))
     return message
 

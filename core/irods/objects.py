@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import suppress
+
 from core import checksums
-from core.errors import Transient
+from core.errors import FileError, Transient
 from core.irods import errors, messages, replicas
 from core.irods.messages import Api
 from core.irods.session import Session
@@ -51,22 +54,41 @@ def close_object(session: Session, path: str, descriptor: int) -> None:
     session.call(Api.DATA_OBJ_CLOSE, messages.opened(descriptor, {}), path=path)
 
 
-def read_checksum(session: Session, path: str, scheme: str) -> tuple[str, int]:
-    """The checksum and the number of the bytes that iRODS delivers, read to this client (602, 675, 673)."""
+def read_checksum(session: Session, path: str, scheme: str, *, replica: int | None = None) -> tuple[str, int]:
+    """The checksum and the number of the bytes that iRODS delivers, of that replica or of one that it chooses, read to
+    this client."""
     hasher = checksums.Hasher(scheme)
     total = 0
-    with session.held():
-        descriptor = open_object(session, path, 0, {}, size=-1)
-        while True:
-            message = messages.opened(descriptor, {}, length=READ_BYTES)
-            reply = session.call(Api.DATA_OBJ_READ, message, path=path)
-            if reply.status == 0:
-                break
-            if reply.status != len(reply.stream):
-                raise Transient(
-                    "short_read", f"iRODS announced {reply.status} bytes of {path} and sent {len(reply.stream)}"
-                )
-            hasher.update(reply.stream)
-            total += reply.status
-        close_object(session, path, descriptor)
+    for piece in read(session, path, {} if replica is None else {"replNum": str(replica)}):
+        hasher.update(piece)
+        total += len(piece)
     return hasher.checksum, total
+
+
+def read(session: Session, path: str, keywords: dict[str, str]) -> Generator[bytes, None, None]:
+    """The bytes of an object in pieces (602, 675, 673); each is asked for while the caller has the one before it."""
+    with session.held():
+        descriptor = open_object(session, path, 0, keywords, size=-1)
+        message = messages.opened(descriptor, {}, length=READ_BYTES)
+        session.send(Api.DATA_OBJ_READ, message)
+        waiting = False
+        try:
+            while piece := _piece(session, path):
+                session.send(Api.DATA_OBJ_READ, message)
+                waiting = True
+                yield piece
+                waiting = False
+        except BaseException:
+            with suppress(FileError):
+                if waiting:
+                    session.receive(path=path)  # nobody wants the rest, yet its reply is on the way
+                close_object(session, path, descriptor)
+            raise
+        close_object(session, path, descriptor)
+
+
+def _piece(session: Session, path: str) -> bytes:
+    reply = session.receive(path=path)
+    if reply.status != len(reply.stream):
+        raise Transient("short_read", f"iRODS announced {reply.status} bytes of {path} and sent {len(reply.stream)}")
+    return reply.stream

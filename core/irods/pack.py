@@ -1,8 +1,8 @@
-"""Verifying many small files at once: the server packs their collection into a tar (666), and we hash its members.
+"""Reading many small files at once: the server packs their collection into a tar (666), and we hash its members.
 
 The tar is made from the files as they lie in the vault, so hashing its members is a verification of the bytes, at
-several times the rate of one checksum call a file. A missing file or one outside the vault fails the whole pack;
-then, and where a collection is too large or lies elsewhere, each file is verified by itself.
+several times the rate of one checksum call a file. The server packs everything below the collection that lies on the
+leaf it is told; a missing file or one outside the vault fails the whole pack.
 """
 
 from __future__ import annotations
@@ -10,135 +10,132 @@ from __future__ import annotations
 import io
 import tarfile
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 
-from core import checksums, paths
-from core.errors import FileError, Mismatch, Outage
-from core.irods import batches, features, messages, objects, put, queries, replicas, verify
+from core import checksums
+from core.errors import FileError
+from core.irods import messages, objects, put, queries
 from core.irods.bundle import TAR, suits
-from core.irods.features import Features
 from core.irods.messages import Api
 from core.irods.queries import Column
 from core.irods.replicas import Replica
 from core.irods.resources import Resource
 from core.irods.session import Session
-from core.outcome import Outcome
 
-MAX_BYTES = 32 * 1024 * 1024
-"""Of all files below the collection: the pack holds them all, and one reply (608) brings it."""
-MIN_FILES = 8
-"""Below that, single calls are cheaper."""
+MAX_BYTES = 1024 * 1024 * 1024
+"""Of all files below the collection: the pack holds them all, and takes as much room in the vault for a while."""
+MAX_FILES = 20_000
+ONE_REPLY_BYTES = 24 * 1024 * 1024
+"""Of a tar that comes in one reply (608), which the server does up to 32 MiB; a larger one is read in pieces."""
+WORTH = 0.5
+"""The part of what lies below a collection that must be wanted, in files and in bytes, for a pack to pay."""
+PIECE_BYTES = 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the source had: a path below the collection, size in bytes, checksum in iRODS notation."""
-
-    relative: str
-    size: int
-    checksum: str
+Found = dict[str, tuple[int, str]]
+"""Size and checksum of what was read, by logical path."""
 
 
-def verify_many(
+def pays(session: Session, collection: str, files: int, size: int) -> bool:
+    """Whether so many files and bytes are enough of what lies below a collection for a pack to be made of it all."""
+    ranges = ([(Column.COLL_NAME, which)] for which in queries.subtree(collection))
+    counts = [queries.totals(session, conditions) for conditions in ranges]
+    count, total = sum(each[0] for each in counts), sum(each[1] for each in counts)
+    return total <= MAX_BYTES and count <= MAX_FILES and files >= WORTH * count and size >= WORTH * total
+
+
+def read_collection(
     session: Session,
-    staging: str,
+    staging: Callable[[], str],
     collection: str,
-    files: Sequence[Expected],
+    wanted: Mapping[str, str],
+    listed: Mapping[str, list[Replica]],
     resources: Mapping[str, Resource],
-    available: Features,
-) -> list[Outcome]:
-    """Verify files below one collection at level rehash; one outcome a file, in order. See `verify.verify` for
-    mismatches."""
-    try:
-        found = _read(session, staging, collection, files, resources, available)
-    except Outage as problem:
-        return [batches.outcome(problem)] * len(files)
-    except FileError as problem:
-        available.refused(features.PACK, problem)
-        found = {}
-    return batches.one_by_one(files, lambda file: _verify(session, collection, file, found))
+) -> Found:
+    """Size and checksum of the bytes of wanted objects, read by a pack; {} where it cannot be made.
 
-
-def _verify(session: Session, collection: str, file: Expected, found: Mapping[str, tuple[int, str]]) -> str:
-    path = paths.logical_path(collection, file.relative)
-    if found.get(path) != (file.size, file.checksum):
-        # absent from the pack, or other than expected there: the single way says what exactly is wrong
-        verify.verify(session, path, size=file.size, checksum=file.checksum)
-    return file.checksum
-
-
-def _read(
-    session: Session,
-    staging: str,
-    collection: str,
-    files: Sequence[Expected],
-    resources: Mapping[str, Resource],
-    available: Features,
-) -> dict[str, tuple[int, str]]:
-    """Size and checksum of what a pack of the collection holds, by logical path, for files that are right in the
-    catalogue."""
-    if features.PACK not in available or len(files) < MIN_FILES:
-        return {}
-    sizes = (queries.total_bytes(session, [(Column.COLL_NAME, which)]) for which in queries.subtree(collection))
-    if sum(sizes) > MAX_BYTES:
-        return {}
-    listed = replicas.replicas_below(session, collection)
-    hierarchy = _hierarchy(listed, resources)
+    `wanted` has a checksum for each logical path, whose scheme is used; `listed` is the catalogue of all that lies
+    below the collection. The bytes are those of the one good replica; objects with several are not to be wanted.
+    """
+    good = {path: row for path in wanted for row in listed[path] if row.good}
+    hierarchy = _hierarchy(listed, good, resources)
     if hierarchy is None:
         return {}
-    right = {
-        paths.logical_path(collection, file.relative): file
-        for file in files
-        if _right(listed, paths.logical_path(collection, file.relative), file)
-    }
-    return _pack(session, f"{staging}/{uuid.uuid4().hex}.tar", collection, hierarchy, right)
+    ours = {path: wanted[path] for path, row in good.items() if row.hierarchy == hierarchy}
+    sizes = [row.size for rows in listed.values() for row in rows if row.hierarchy == hierarchy]
+    if len(ours) < WORTH * len(sizes):
+        return {}
+    tar_bytes = sum(sizes) + 2048 * (len(sizes) + 10)
+    return _pack(session, f"{staging()}/{uuid.uuid4().hex}.tar", collection, hierarchy, ours, tar_bytes)
 
 
-def _hierarchy(listed: Mapping[str, list[Replica]], resources: Mapping[str, Resource]) -> str | None:
-    """The one leaf on which all that lies below the collection lies in a vault; None when a pack could not hold it."""
-    rows = [row for replicas_of_one in listed.values() for row in replicas_of_one]
-    hierarchies = {row.hierarchy for row in rows}
-    if len(hierarchies) != 1 or len(rows) != len(listed) or not all(put.in_vault(row, resources) for row in rows):
+def _hierarchy(
+    listed: Mapping[str, list[Replica]], good: Mapping[str, Replica], resources: Mapping[str, Resource]
+) -> str | None:
+    """The leaf on which most of the wanted objects lie, if a pack can hold all that lies on it below the collection."""
+    places = [row.hierarchy for row in good.values()]
+    if not places:
         return None
-    leaf = resources.get(rows[0].resource)
-    return leaf.hierarchy if leaf is not None and suits(leaf, resources) else None
-
-
-def _right(listed: Mapping[str, list[Replica]], path: str, file: Expected) -> bool:
-    try:
-        return bool(verify.check_catalogue(path, listed.get(path, []), size=file.size, checksum=file.checksum))
-    except Mismatch:
-        return False
+    hierarchy = max(set(places), key=places.count)
+    leaf = resources.get(hierarchy.rpartition(";")[2])
+    if leaf is None or leaf.hierarchy != hierarchy or not suits(leaf, resources):
+        return None
+    there = (row for rows in listed.values() for row in rows if row.hierarchy == hierarchy)
+    return hierarchy if all(put.in_vault(row, resources) for row in there) else None
 
 
 def _pack(
-    session: Session, tar: str, collection: str, hierarchy: str, wanted: Mapping[str, Expected]
-) -> dict[str, tuple[int, str]]:
+    session: Session, tar: str, collection: str, hierarchy: str, wanted: Mapping[str, str], tar_bytes: int
+) -> Found:
     root = hierarchy.partition(";")[0]
     keywords = {"dataType": TAR, "destRescName": root, "resc_hier": hierarchy}
     try:
-        with session.fresh() as own:
+        # on a connection of its own, for the server leaks a descriptor with each
+        with session.fresh() as own, own.patient(tar_bytes):
             own.call(Api.STRUCT_FILE_BUNDLE, messages.struct_file(tar, collection, keywords), path=tar)
-        reply = session.call(Api.DATA_OBJ_GET, messages.data_object(tar, {}, threads=1, operation=2), path=tar)
-        return _members(reply.stream, collection, wanted)
+        if tar_bytes <= ONE_REPLY_BYTES:
+            reply = session.call(Api.DATA_OBJ_GET, messages.data_object(tar, {}, threads=1, operation=2), path=tar)
+            return _members(io.BytesIO(reply.stream), "r:", collection, wanted)
+        with closing(objects.read(session, tar, {})) as pieces:
+            return _members(_Pieces(pieces), "r|", collection, wanted)
     finally:
         # a pack that failed leaves its tar locked; removing it frees it first
         with suppress(FileError):
             objects.remove(session, tar, force=True)
 
 
-def _members(packed: bytes, collection: str, wanted: Mapping[str, Expected]) -> dict[str, tuple[int, str]]:
-    found: dict[str, tuple[int, str]] = {}
+class _Pieces(io.RawIOBase):
+    """Pieces that come in order, as the file that tarfile reads from."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._left:
+            self._left = memoryview(next(self._pieces, b""))
+        part, self._left = self._left[:size], self._left[size:]
+        return bytes(part)
+
+
+def _members(file: io.IOBase, mode: str, collection: str, wanted: Mapping[str, str]) -> Found:
+    found: Found = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
+        with tarfile.open(fileobj=file, mode=mode, encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
             for member in tar:
                 path = f"{collection}/{member.name.removeprefix('./')}"
                 content = tar.extractfile(member) if member.isreg() and path in wanted else None
                 if content is not None:
-                    data = content.read()
-                    found[path] = len(data), checksums.checksum_of(data, checksums.scheme_of(wanted[path].checksum))
+                    found[path] = _hash(content, checksums.scheme_of(wanted[path]))
+                tar.members = []  # tarfile would remember each
     except tarfile.TarError:
         pass  # cut short: its members go the single way
     return found
+
+
+def _hash(content: io.BufferedIOBase, scheme: str) -> tuple[int, str]:
+    hasher, size = checksums.Hasher(scheme), 0
+    while piece := content.read(PIECE_BYTES):
+        hasher.update(piece)
+        size += len(piece)
+    return size, hasher.checksum

@@ -103,10 +103,10 @@ def _drain(
             continue
         if piece is None:
             return
-        position = _write_piece(session, path, descriptor, piece, position)
+        position = write_piece(session, path, descriptor, piece, position)
 
 
-def _write_piece(session: Session, path: str, descriptor: int, piece: Piece, position: int) -> int:
+def write_piece(session: Session, path: str, descriptor: int, piece: Piece, position: int) -> int:
     """Write a piece, after a seek where the descriptor stands elsewhere; both in one round trip. Where it stands
     then."""
     offset, data = piece

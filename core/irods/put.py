@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from core.errors import FileError, Permanent
 from core.irods import errors, messages, objects, replicas, verify, wire
+from core.irods.annotate import AVU, Access, annotate, included
 from core.irods.messages import Api
 from core.irods.replicas import Replica
 from core.irods.resources import DIRECTORY_KINDS, Resource
@@ -28,46 +29,57 @@ def put_bytes(
     overwrite: bool,
     resources: Mapping[str, Resource],
     data_type: str = "generic",
+    metadata: Sequence[AVU] = (),
+    acl: Sequence[Access] = (),
 ) -> None:
     """Put `data`; the server re-reads what it wrote and compares it with `checksum` (verifyChksum).
 
     One round trip for a new object, two or three for one that exists: forceFlag is set only after the replicas were
     seen, for it would write through to a file that was registered in place. An object without any good replica is
     what a dead client left, and is overwritten in any case; one that already has these bytes is left as it is.
-    Otherwise `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says.
+    Otherwise `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says. Metadata and access
+    come with the bytes of a new object, and are set by further calls where there was one.
     """
+    keywords = {"dataType": data_type, "verifyChksum": checksum} | included(metadata, acl)
     rows = replicas.replicas(session, path) if overwrite and len(data) > SEND_TWICE_BYTES else []
     code = errors.OVERWRITE_WITHOUT_FORCE
     if not rows:
-        reply = _put(session, path, data, checksum, resource, False, data_type, accept=_TAKEN)
+        reply = _put(session, path, data, keywords, resource, False, accept=_TAKEN)
         if reply.status >= 0:
             return
         code = errors.nominal(reply.status)
         rows = replicas.replicas(session, path)
     if code == errors.OVERWRITE_WITHOUT_FORCE and not overwrite and any(row.good for row in rows):
-        if verify.holds(session, path, rows, size=len(data), checksum=checksum):
-            return
-        raise exists(path, rows)
+        if not verify.holds(session, path, rows, size=len(data), checksum=checksum):
+            raise exists(path, rows)
+        annotate(session, path, metadata, acl)
+        return
     refuse_elsewhere(path, rows, resource, resources)
     if not replicas.unlock(session, path, rows) and code != errors.OVERWRITE_WITHOUT_FORCE:
         raise errors.error_for(code, path)
-    with anew_where_the_file_is_gone(session, path) as lost:
-        _put(session, path, data, checksum, resource, True, data_type)
+    with anew_where_it_cannot_be_overwritten(session, path, rows) as lost:
+        _put(session, path, data, {"dataType": data_type, "verifyChksum": checksum}, resource, True)
     if lost:
-        _put(session, path, data, checksum, resource, False, data_type)
+        _put(session, path, data, keywords, resource, False)
+    annotate(session, path, metadata, acl)
 
 
 @contextmanager
-def anew_where_the_file_is_gone(session: Session, path: str) -> Iterator[list[FileError]]:
-    """Remove an object whose file in the vault is missing, which the server cannot overwrite (open fails with ENOENT).
+def anew_where_it_cannot_be_overwritten(
+    session: Session, path: str, rows: Sequence[Replica]
+) -> Iterator[list[FileError]]:
+    """Remove an object that the server cannot overwrite: its file in the vault is missing (open fails with ENOENT), or a
+    frozen client still has it open (SYS_INTERNAL_ERR for the access token) and no replica in `rows` is good.
 
-    The list that it gives has the error afterwards when that was so, and the object is to be put anew.
+    The list that it gives has the error afterwards when that was so, and the object is to be put anew. A new object has another
+    id and another file: what the frozen client's agent does when that client ends does not touch it.
     """
     lost: list[FileError] = []
     try:
         yield lost
     except FileError as problem:
-        if "[ENOENT]" not in problem.message:
+        in_use = problem.error == "SYS_INTERNAL_ERR" and not any(row.good for row in rows)
+        if "[ENOENT]" not in problem.message and not in_use:
             raise
         lost.append(problem)
         objects.remove(session, path, force=True)
@@ -77,13 +89,12 @@ def _put(
     session: Session,
     path: str,
     data: wire.Buffer,
-    checksum: str,
+    more: Mapping[str, str],
     resource: str | None,
     force: bool,
-    data_type: str,
     accept: frozenset[int] = frozenset(),
 ) -> wire.Reply:
-    keywords = {"dataIncluded": "", "dataSize": str(len(data)), "dataType": data_type, "verifyChksum": checksum}
+    keywords = {"dataIncluded": "", "dataSize": str(len(data)), **more}
     if resource is not None:
         keywords["destRescName"] = resource
     if force:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import Permanent
 from core.irods import errors, messages, replicas
-from core.irods.messages import BULK_ROWS, MAX_NAME_LEN, NAME_LEN, Api
+from core.irods.annotate import AVU, Access
+from core.irods.messages import BULK_ROWS, MAX_NAME_LEN, NAME_LEN, Api, Packable
 from core.irods.queries import Column
 from core.irods.replicas import Replica
 from core.irods.resources import Resource
@@ -29,6 +30,8 @@ class Registration:
     size: int
     modified_at: int
     checksum: str | None = None
+    metadata: Sequence[AVU] = ()
+    acl: Sequence[Access] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,16 @@ def register(session: Session, row: Registration, resource: Resource | None) -> 
         update(session, row, resource)
 
 
-def register_new(session: Session, row: Registration, resource: Resource | None) -> bool:
+def register_new(
+    session: Session, row: Registration, resource: Resource | None, keywords: Mapping[str, str] | None = None
+) -> bool:
     """Register one file with size and time (20008, else 630); False when the path is taken."""
-    keywords = {"filePath": row.physical_path, "dataSize": str(row.size), "dataModify": replicas.stamp(row.modified_at)}
+    keywords = {
+        "filePath": row.physical_path,
+        "dataSize": str(row.size),
+        "dataModify": replicas.stamp(row.modified_at),
+        **(keywords or {}),
+    }
     if resource is not None:
         keywords["destRescName"] = resource.name
         if resource.is_leaf:
@@ -74,7 +84,11 @@ def register_new(session: Session, row: Registration, resource: Resource | None)
 
 def update(session: Session, row: Registration, resource: Resource | None) -> None:
     """Give the replica at this physical path its new size, time and checksum (622), where they differ."""
-    found = replica_of(row, resource, replicas.replicas(session, row.path))
+    correct(session, row, replica_of(row, resource, replicas.replicas(session, row.path)))
+
+
+def correct(session: Session, row: Registration, found: Replica) -> None:
+    """Make a replica's columns those of the registration (622); no round trip when they are."""
     changes = {}
     if found.size != row.size:
         changes["dataSize"] = str(row.size)
@@ -136,6 +150,11 @@ def bulk(session: Session, operation: str, rows: Sequence[BulkRow], leaf: str, l
     Nothing about the physical paths is checked, and a failure says which code but not which row. The hierarchy is
     derived from the leaf's id.
     """
+    session.call(Api.BULK_DATA_OBJ_REG, bulk_request(operation, rows, leaf, leaf_id), path=rows[0].path)
+
+
+def bulk_request(operation: str, rows: Sequence[BulkRow], leaf: str, leaf_id: int) -> Packable:
+    """The message of `bulk`."""
     if len(rows) > BULK_ROWS:
         raise ValueError(f"{len(rows)} rows in one bulk call, at most {BULK_ROWS}")
     count = len(rows)
@@ -151,4 +170,4 @@ def bulk(session: Session, operation: str, rows: Sequence[BulkRow], leaf: str, l
         (Column.DATA_RESC_ID, MAX_NAME_LEN, [str(leaf_id)] * count),
         (Column.DATA_CHECKSUM, NAME_LEN, [row.checksum or "" for row in rows]),
     ]
-    session.call(Api.BULK_DATA_OBJ_REG, messages.bulk_rows(columns), path=rows[0].path)
+    return messages.bulk_rows(columns)

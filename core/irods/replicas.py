@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from core import paths
 from core.irods import errors, messages
 from core.irods.messages import Api
-from core.irods.queries import Column, equal, select, subtree
+from core.irods.queries import Column, equal, select, select_each, subtree, totals
 from core.irods.session import Session
 
 MICROSECONDS = 1_000_000
+WORTH_LISTING = 8
+"""Objects wanted of one collection from which on it may be read whole."""
+SPARSE = 10
+"""A collection with more rows than so many for each object wanted is not read whole."""
 
 
 class Status(IntEnum):
@@ -115,6 +119,34 @@ def replicas_below(
     for condition in subtree(collection):
         found |= listing(session, [(Column.COLL_NAME, condition), *conditions])
     return {path: rows for path, rows in found.items() if path.startswith(f"{collection}/")}
+
+
+def replicas_each(session: Session, wanted: Collection[str]) -> dict[str, list[Replica]]:
+    """The replicas of many data objects, by logical path; those that do not exist are left out.
+
+    A collection of which a fair part is wanted is read whole, 2,000 rows in a round trip; else 50 single queries share
+    one.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in wanted:
+        folders.setdefault(paths.split(path)[0], []).append(path)
+    found: dict[str, list[Replica]] = {}
+    single: list[str] = []
+    for folder, objects in folders.items():
+        if len(objects) >= WORTH_LISTING and totals(session, [(Column.COLL_NAME, equal(folder))])[0] <= (
+            SPARSE * len(objects)
+        ):
+            found |= replicas_in(session, folder)
+        else:
+            single += objects
+    conditions = [
+        [(Column.COLL_NAME, equal(collection)), (Column.DATA_NAME, equal(name))]
+        for collection, name in map(paths.split, single)
+    ]
+    for path, rows in zip(single, select_each(session, _COLUMNS, conditions), strict=True):
+        if rows:
+            found[path] = sorted(map(_replica, rows), key=lambda replica: replica.number)
+    return found
 
 
 def modify(session: Session, path: str, replica: Replica, changes: Mapping[str, str]) -> None:

@@ -46,10 +46,14 @@ class _Connection(Connection):  # type: ignore[misc]
 class Session:
     """A connection that comes back: each call that finds none makes one. Not to be shared between threads."""
 
-    def __init__(self, settings: IrodsSettings) -> None:
-        """Reads the environment and the password (`UsageError`), connects nowhere yet."""
+    def __init__(self, settings: IrodsSettings, as_user: tuple[str, str] | None = None) -> None:
+        """Reads the environment and the password (`UsageError`), connects nowhere yet. `as_user` is a name and a
+        zone."""
         self._settings = settings
-        self._account = read_account(settings)
+        self._as_user = as_user
+        self._account = read_account(settings, as_user)
+        self._account_used = False
+        self._calls = 0
         self._connection: Any = None
         self._born = 0.0
         self._held = 0
@@ -98,19 +102,23 @@ class Session:
         body = message.pack().encode("utf-8")
         try:
             wire.send(self._connected().socket, api, body, stream)
+            self._calls += 1
         except OSError as problem:
             self.close()
             raise errors.lost(problem, self.where) from problem
 
     def receive(self, *, path: str = "", accept: AbstractSet[int] = frozenset()) -> wire.Reply:
         """The second half of `call`."""
+        if self._connection is None:
+            # it broke while an earlier reply was read
+            raise errors.lost(ConnectionError("it was closed"), self.where)
         try:
             reply = wire.receive(self._connection.socket)
         except OSError as problem:
             self.close()
             raise errors.lost(problem, self.where) from problem
         if reply.status < 0 and accept is not EVERYTHING and errors.nominal(reply.status) not in accept:
-            if errors.nominal(reply.status) in errors.POISONED:
+            if errors.nominal(reply.status) in errors.POISONED | errors.LOGIN_OVER:
                 self.close()
             raise errors.error_for(reply.status, path, reply.text)
         return reply
@@ -159,7 +167,7 @@ class Session:
     @contextmanager
     def fresh(self) -> Iterator[Session]:
         """Another connection, for this block only: what 665 and 666 leak on an agent goes with it."""
-        other = Session(self._settings)
+        other = Session(self._settings, self._as_user)
         try:
             yield other
         finally:
@@ -181,7 +189,8 @@ class Session:
             connection.socket.close()
 
     def _connected(self) -> Any:
-        too_old = time.monotonic() - self._born > self._settings.session_seconds
+        settings = self._settings
+        too_old = time.monotonic() - self._born > settings.session_seconds or self._calls >= settings.session_calls
         if self._connection is not None and too_old and not self._held:
             self.close()
         if self._connection is None:
@@ -189,13 +198,14 @@ class Session:
                 # descriptors were open on the connection that broke; going on with a new one would write elsewhere
                 raise Outage("connection_lost", f"lost the connection to iRODS at {self.where} in the middle of a call")
             self._connection = self._connect()
-            self._born = time.monotonic()
+            self._born, self._calls = time.monotonic(), 0
             self.connects += 1
         return self._connection
 
     def _connect(self) -> Any:
-        if self.connects:
+        if self._account_used:
             self._account = self._account_again()
+        self._account_used = True
         pool = Pool(self._account, APPLICATION)
         pool.connection_timeout = self._settings.timeout_seconds
         try:
@@ -224,7 +234,7 @@ class Session:
     def _account_again(self) -> Any:
         """Passwords and PAM tokens rotate while a pod lives."""
         try:
-            return read_account(self._settings)
+            return read_account(self._settings, self._as_user)
         except UsageError as problem:
             raise Outage("auth", problem.message, problem.hint) from problem
 

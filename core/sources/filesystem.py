@@ -15,15 +15,15 @@ from core.sources.base import Entry, Stat
 # datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
 _EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_000_000
 
-_KINDS = (
-    (stat_bits.S_ISREG, "f"),
-    (stat_bits.S_ISDIR, "d"),
-    (stat_bits.S_ISLNK, "l"),
-    (stat_bits.S_ISSOCK, "s"),
-    (stat_bits.S_ISFIFO, "p"),
-    (stat_bits.S_ISCHR, "c"),
-    (stat_bits.S_ISBLK, "b"),
-)
+_KIND_OF = {
+    stat_bits.S_IFREG: "f",
+    stat_bits.S_IFDIR: "d",
+    stat_bits.S_IFLNK: "l",
+    stat_bits.S_IFSOCK: "s",
+    stat_bits.S_IFIFO: "p",
+    stat_bits.S_IFCHR: "c",
+    stat_bits.S_IFBLK: "b",
+}
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 # a mount that is away or a server that does not answer: nobody's file is at fault
 _AWAY = {errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
@@ -35,7 +35,7 @@ def _modified_at(status: os.stat_result) -> int:
 
 
 def _kind(mode: int) -> str:
-    return next((kind for test, kind in _KINDS if test(mode)), "?")
+    return _KIND_OF.get(stat_bits.S_IFMT(mode), "?")
 
 
 def _file_error(error: OSError, path: str) -> FileError:
@@ -115,14 +115,28 @@ class FilesystemSource:
             raise UsageError(f"source {where} cannot be read: {error.strerror}", "check its permissions") from error
 
     def scan(self, directory: str) -> Iterator[Entry]:
-        shown = directory or os.fsdecode(self._root)
-        with self._if_mounted(), _told(shown), os.scandir(self._where(directory)) as entries:
+        # one turn of this loop is what a file of the source costs: no call that it can do without
+        new, type_bits, kinds = tuple.__new__, stat_bits.S_IFMT, _KIND_OF
+        where = os.fsdecode(self._where(directory))  # names as text, decoded in C; os.fsencode gives their bytes back
+        with self._if_mounted(), _told(directory or where), os.scandir(where) as entries:
             for entry in entries:
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # gone between the listing and the stat
-                yield Entry(escape(entry.name), _kind(status.st_mode), status.st_size, _modified_at(status))
+                name = entry.name
+                if not (name.isascii() and name.isprintable()) or "%" in name:
+                    name = escape(os.fsencode(name))
+                modified_at = status.st_mtime_ns // 1000
+                if not _EARLIEST <= modified_at <= _LATEST:
+                    modified_at = _modified_at(status)
+                kind = kinds.get(type_bits(status.st_mode), "?")
+                yield new(Entry, (name, kind, status.st_size, modified_at, None))
+
+    def directory_modified_at(self, directory: str) -> int:
+        """When a name was last added to a directory or taken from it, in microseconds since 1970. Raises FileError."""
+        with self._if_mounted(), _told(directory or os.fsdecode(self._root)):
+            return _modified_at(os.lstat(self._where(directory)) if directory else os.stat(self._root))
 
     def open(self, path: str) -> FilesystemFile:
         with self._if_mounted():

@@ -11,7 +11,7 @@ import zlib
 from typing import Any
 
 from sandbox.irods.agent import Agent, Reply
-from sandbox.irods.catalogue import stamp
+from sandbox.irods.catalogue import ACCESS_TYPES, stamp
 from sandbox.irods.errors import Code, IrodsError, unix_error
 from sandbox.irods.permissions import READ, need
 from sandbox.irods.replicas import AT_REST, GOOD, path_of, rows_of
@@ -103,6 +103,8 @@ def _looked_up(agent: Agent, row: sqlite3.Row, *, force: bool) -> str:
     if row["checksum"] and not force:
         return str(row["checksum"])
     value = of_file(row["path"], row["size"], agent.server.hash_scheme)
+    # a reader has it computed and is refused only when it is to be stored (measured on 5.0.2)
+    need(agent.catalogue, agent.user, row["data_id"], ACCESS_TYPES["modify_metadata"])
     with agent.catalogue.change() as db:
         db.execute(
             "update replicas set checksum = ?, modify_ts = modify_ts where data_id = ? and repl_num = ?",

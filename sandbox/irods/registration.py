@@ -79,7 +79,8 @@ def _leaf(agent: Agent, wanted: dict[str, str]) -> Resource:
 def _register_file(agent: Agent, path: str, physical: str, leaf: Resource, wanted: dict[str, str]) -> dict[str, str]:
     new = NewReplica(
         path, leaf.id, physical, size=_size(physical, wanted), type=wanted.get("dataType") or "generic",
-        modified=wanted.get("dataModify"),
+        # a replica of what exists gets the time of its registration, whatever was asked (db_reg_replica_op)
+        modified=None if "regRepl" in wanted else wanted.get("dataModify"),
     )  # fmt: skip
     rows = rows_of(agent.catalogue, path) if "regRepl" in wanted else []
     if "regRepl" in wanted:

@@ -7,6 +7,7 @@ Every test works in a new collection below the user's home and removes it.
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,14 @@ def vault_file(gateway: Gateway) -> Callable[[str], Path]:
         return file
 
     return find
+
+
+@pytest.fixture
+def served() -> Iterator[Path]:
+    """A folder outside every vault whose files a server of another user can read, which pytest's folders are not for."""
+    with tempfile.TemporaryDirectory(prefix="contract-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

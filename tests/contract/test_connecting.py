@@ -11,8 +11,14 @@ from irods.password_obfuscation import encode
 from pydantic import SecretStr
 
 from core.errors import Outage, Unavailable, UsageError
-from core.irods import Gateway
+from core.irods import Gateway, replicas
+from core.irods.environment import read_account
+from core.irods.queries import Column, select
 from core.settings import IrodsSettings
+from sandbox.irods import SandboxServer
+from tests.contract.conftest import ENVIRONMENT
+
+FEATURES = {"bulk_register", "transaction", "register", "bulk_checksums", "bundle", "pack"}
 
 
 def test_the_server_says_who_we_are(gateway: Gateway) -> None:
@@ -42,6 +48,88 @@ def test_an_old_connection_is_replaced(irods_settings: IrodsSettings, home: str)
         gateway.replicas(f"{home}/absent")
         gateway.replicas(f"{home}/absent")
         assert gateway.connects >= 2
+
+
+def test_a_connection_is_replaced_after_so_many_calls(irods_settings: IrodsSettings, home: str) -> None:
+    with Gateway(irods_settings.model_copy(update={"session_calls": 3})) as gateway:
+        for _ in range(7):
+            gateway.replicas(f"{home}/absent")
+        assert gateway.connects == 3
+
+
+def test_a_secret_that_has_rotated_is_read_again(irods_settings: IrodsSettings, tmp_path: Path, home: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("expired")
+    settings = irods_settings.model_copy(update={"password": None, "password_file": secret})
+    with Gateway(settings) as gateway:
+        with pytest.raises(Outage) as refusal:
+            gateway.replicas(f"{home}/absent")
+        assert refusal.value.error == "auth"
+        given = irods_settings.password
+        secret.write_text(given.get_secret_value() if given else str(read_account(irods_settings).password))
+        assert gateway.replicas(f"{home}/absent") == []
+
+
+@pytest.mark.parametrize("code", [-840000, -826000, -993000])
+def test_a_login_that_expires_at_work_is_made_anew(tmp_path: Path, code: int) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("rods")
+    with SandboxServer(tmp_path / "server") as server:
+        settings = IrodsSettings(host="127.0.0.1", port=server.port, password_file=secret)
+        with Gateway(settings) as gateway:
+            gateway.replicas("/tempZone/home/rods/absent")
+            server.faults.add("error", api=702, code=code, count=1)
+            with pytest.raises(Outage) as refusal:
+                gateway.replicas("/tempZone/home/rods/absent")
+            assert refusal.value.error == "auth"
+            assert gateway.replicas("/tempZone/home/rods/absent") == []
+            assert gateway.connects == 2
+
+
+def test_features_are_found_without_changing_anything(irods_settings: IrodsSettings) -> None:
+    with Gateway(irods_settings) as gateway:
+        here = f"/{gateway.server().zone}/home/{gateway.server().user}"
+        before = replicas.replicas_in(gateway._session, here)
+        found = gateway.features()
+        # the sandbox has no open transactions
+        assert found.pop("transaction").startswith("available" if ENVIRONMENT else "refused by the server: ")
+        assert found == dict.fromkeys(FEATURES - {"transaction"}, "available")
+        assert replicas.replicas_in(gateway._session, here) == before
+        collections = [(Column.COLL_PARENT_NAME, f"= '{here}'")]
+        made = select(gateway._session, (Column.COLL_NAME,), collections)
+        assert not any("ingest_probe" in row[0] for row in made)
+    forbidden = irods_settings.model_copy(update={"bulk_registration": False, "bundles": False})
+    with Gateway(forbidden) as gateway:
+        found = gateway.features()
+        assert {name for name, state in found.items() if state == "forbidden by the settings"} == FEATURES - {
+            "register",
+            "bulk_checksums",
+        }
+
+
+def test_features_of_one_who_is_no_rodsadmin(alices_settings: IrodsSettings) -> None:
+    with Gateway(alices_settings) as gateway:
+        found = gateway.features()
+        assert found.keys() == FEATURES
+        assert found["bundle"] == found["pack"] == "available"
+        for name in ("transaction", "register"):
+            assert found[name].startswith("refused by the server: ")
+
+
+@pytest.mark.parametrize("code", [-13000, -12000])
+def test_features_that_a_server_refuses(tmp_path: Path, code: int) -> None:
+    with SandboxServer(tmp_path) as server:
+        settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"))
+        for api in (619, 665, 718):
+            server.faults.add("error", api=api, code=code)
+        with Gateway(settings) as gateway:
+            found = gateway.features()
+        assert {name for name, state in found.items() if "refused by the server" in state} == {
+            "bulk_register",
+            "transaction",
+            "bundle",
+        }
+        assert str(code) in found["bundle"]
 
 
 def test_a_wrong_password_is_unavailable_at_start_and_an_outage_later(irods_settings: IrodsSettings, home: str) -> None:

@@ -64,3 +64,26 @@ def test_a_file_that_is_no_irods_a(tmp_path: Path) -> None:
     (tmp_path / ".irodsA").write_text("")
     with pytest.raises(UsageError, match=r"not an \.irodsA file"):
         account(tmp_path, {})
+
+
+def test_tls_trusts_only_the_authority_of_the_environment(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text(ssl.DER_cert_to_PEM_cert(next(iter(ssl.create_default_context().get_ca_certs(True)))))
+    found = account(tmp_path, TLS | {"irods_ssl_ca_certificate_file": str(authority)}, password=SecretStr("p"))
+    assert found.ssl_context.cert_store_stats()["x509_ca"] == 1
+    assert found.encryption_algorithm == "AES-256-CBC"
+    assert (found.encryption_key_size, found.encryption_num_hash_rounds, found.encryption_salt_size) == (32, 16, 8)
+
+
+def test_acting_for_another_user(tmp_path: Path) -> None:
+    found = account(tmp_path, {}, client_user="alice", password=SecretStr("p"))
+    assert (found.proxy_user, found.proxy_zone, found.client_user, found.client_zone) == (
+        "rods",
+        "tempZone",
+        "alice",
+        "tempZone",
+    )
+    settings = IrodsSettings(client_user="alice", password=SecretStr("p"), zone="z")
+    found = read_account(settings, ("bob", "other"))
+    assert (found.proxy_user, found.proxy_zone, found.client_user, found.client_zone) == ("rods", "z", "bob", "other")
+    assert found.password == "p"

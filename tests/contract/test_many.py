@@ -15,7 +15,7 @@ from core.checksums import checksum_of
 from core.irods import Expected, Gateway, Registration, SmallFile, bundle, features, replicas
 from core.irods.session import Session
 from core.outcome import Dead, Done, Mismatched, Outcome, Retry, Skipped
-from core.settings import IrodsSettings
+from core.settings import IrodsSettings, VerifyLevel
 
 SECOND = 1_000_000
 WHEN = 1_700_000_000 * SECOND
@@ -60,6 +60,10 @@ def expected(files: Sequence[SmallFile]) -> list[Expected]:
 
 def done(files: Sequence[SmallFile]) -> list[Outcome]:
     return [Done(file.checksum) for file in files]
+
+
+def verified(files: Sequence[SmallFile | Expected], level: VerifyLevel = "rehash") -> list[Outcome]:
+    return [Done(file.checksum, level) for file in files]
 
 
 def check_all(gateway: Gateway, home: str, files: Sequence[SmallFile]) -> None:
@@ -238,7 +242,7 @@ def test_a_bundle_on_a_tree(gateway: Gateway, home: str, tree: dict[str, str]) -
 def test_any_names_in_bundles_and_packs(gateway: Gateway, home: str, resource: str, names: list[str]) -> None:
     files = small_files(names)
     assert gateway.put_bundle(f"{home}/n", files, resource=resource, overwrite=True) == done(files)
-    assert gateway.verify_many(f"{home}/n", expected(files)) == done(files)
+    assert gateway.verify_many(f"{home}/n", expected(files)) == verified(files)
     gateway.remove_collection(f"{home}/n")
 
 
@@ -251,7 +255,7 @@ def test_awkward_collections(either: Gateway, session: Session, home: str, resou
     )
     collection = f"{home}/{name}"
     assert either.put_bundle(collection, files, resource=resource, overwrite=False) == done(files)
-    assert either.verify_many(collection, expected(files)) == done(files)
+    assert either.verify_many(collection, expected(files)) == verified(files)
     check_all(either, collection, files)
     locked = f"{collection}/b/{name}1"
     replicas.modify(session, locked, either.replicas(locked)[0], {"replStatus": "2"})
@@ -270,8 +274,8 @@ def _many(gateway: Gateway, home: str, resource: str, count: int = 30) -> list[S
 
 def test_verifying_many(either: Gateway, home: str, resource: str) -> None:
     files = _many(either, home, resource)
-    assert either.verify_many(home, expected(files)) == done(files)
-    assert either.verify_many(home, expected(files[:12])) == done(files[:12])
+    assert either.verify_many(home, expected(files)) == verified(files)
+    assert either.verify_many(home, expected(files[:12])) == verified(files[:12])
     assert staged(either) == []
 
 
@@ -314,20 +318,43 @@ def test_a_pack_that_fails_is_cleaned_and_each_file_verified(
     outcomes = gateway.verify_many(home, expected(files))
     assert isinstance(outcomes[7], Mismatched)
     assert outcomes[7].error == "missing_file"
-    assert [outcome for index, outcome in enumerate(outcomes) if index != 7] == done(files[:7] + files[8:])
+    assert [outcome for index, outcome in enumerate(outcomes) if index != 7] == verified(files[:7] + files[8:])
     assert staged(gateway) == []
 
 
-def test_registered_files_among_them(gateway: Gateway, home: str, resource: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", ["catalog", "stat", "rehash"])
+def test_every_level_of_many(either: Gateway, home: str, resource: str, level: VerifyLevel) -> None:
+    files = _many(either, home, resource, 60)
+    wanted = [*expected(files), Expected("absent", 1, checksum_of(b"x")), Expected("f3", 7, files[3].checksum)]
+    for part in (wanted, wanted[-5:], wanted[55:64]):
+        outcomes = either.verify_many(home, part, level=level, resource=resource)
+        assert [type(outcome) for outcome in outcomes[-2:]] in ([Mismatched] * 2, [Done] * 2)
+        for item, outcome in zip(part, outcomes, strict=True):
+            right = item.relative != "absent" and item.size == 100
+            assert outcome == Done(item.checksum, level) if right else isinstance(outcome, Mismatched)
+
+
+def test_a_pack_read_in_pieces(
+    irods_settings: IrodsSettings, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = small_files([f"f{index}" for index in range(20)], 2_000_000)
+    with Gateway(irods_settings) as gateway:
+        with_own_staging(gateway, home)
+        assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+        vault_file(f"{home}/f7").write_bytes(files[7].data[:-1] + b"!")
+        outcomes = gateway.verify_many(home, expected(files))
+        assert isinstance(outcomes[7], Mismatched)
+        assert outcomes[:7] + outcomes[8:] == verified(files[:7] + files[8:])
+        assert staged(gateway) == []
+
+
+def test_registered_files_among_them(gateway: Gateway, home: str, resource: str, served: Path) -> None:
     files = _many(gateway, home, resource)
-    file = tmp_path / "registered"
+    file = served / "registered"
     file.write_bytes(b"in place")
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.getuid() and str(parent) not in ("/", "/tmp"):
-            parent.chmod(0o755)
     gateway.register(f"{home}/r", str(file), 8, WHEN, resource=resource, checksum=checksum_of(b"in place"))
     wanted = [*expected(files), Expected("r", 8, checksum_of(b"in place"))]
-    assert gateway.verify_many(home, wanted) == [Done(item.checksum) for item in wanted]
+    assert gateway.verify_many(home, wanted) == verified(wanted)
 
 
 def test_a_user_who_is_no_rodsadmin(alices_settings: IrodsSettings, resource: str) -> None:
@@ -338,7 +365,7 @@ def test_a_user_who_is_no_rodsadmin(alices_settings: IrodsSettings, resource: st
         for overwrite in (False, True):
             assert gateway.put_bundle(home, files, resource=resource, overwrite=overwrite) == done(files)
         check_all(gateway, home, files)
-        assert gateway.verify_many(home, expected(files)) == done(files)
+        assert gateway.verify_many(home, expected(files)) == verified(files)
         # 619 checks no path; a server that closes this hole, and single calls, say PATH_REG_NOT_ALLOWED
         outcomes = gateway.register_many(registrations(home, 5), resource=resource)
         shown = replicas.replicas_in(gateway._session, home)

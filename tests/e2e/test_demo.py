@@ -62,7 +62,7 @@ class Demo:
         return next((number for number, told in self.processes().items() if f"-m {module}" in told), None)
 
     def vault(self) -> dict[str, str]:
-        [folder] = (self.state / "irods" / "Vault" / "home" / "rods").iterdir()
+        [folder] = (self.state / "irods" / "Vault" / "home" / "rods").glob("demo-*")
         return hashes_of(folder)
 
     def assert_nothing_is_left(self) -> None:

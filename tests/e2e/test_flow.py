@@ -8,6 +8,7 @@ import json
 import os
 import random
 import socket
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -196,4 +197,25 @@ def test_a_dump_has_a_line_a_file_in_every_format(world: World, source: Path) ->
     assert f"{total:>15}" in summary.stdout.splitlines()[-1], summary.stderr
     listed = json.loads(world.ingest("job", "list", "--json").stdout)
     assert listed["files"] == {"verified": len(wanted), "skipped": 5}
+    world.stop()
+
+
+def test_a_pod_tells_how_it_is(world: World, source: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (source / "a").write_bytes(b"a")
+    world.start_job(source)
+    world.start("watcher", "verifier")
+    world.environment["INGEST_METRICS__PORT"] = str(port)
+    world.start("loader")
+    world.wait_finished()
+
+    def ask(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    assert ask("/livez") == ask("/readyz") == "ok\n"
+    told = ask("/metrics")
+    assert 'ingest_files_total{outcome="done",stage="load"} 1.0' in told
+    assert "ingest_connections_granted" in told
     world.stop()

@@ -41,12 +41,12 @@ QUICK = {
 }
 
 
-def eventually(what: str, fact: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+def eventually(what: str | Callable[[], str], fact: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """The first true value of `fact`, looked at again and again."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not (value := fact()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for: {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for: {what() if callable(what) else what}"
         pause.wait(0.05)
     return value
 
@@ -173,20 +173,22 @@ class World:
     def held_by_irods(self) -> dict[str, str]:
         """SHA-256 by relative path of all bytes that iRODS delivers from below the target."""
         found = {}
+        paths = self.objects()
         with self.irods() as session:
-            query = session.query(Collection.name, DataObject.name)
-            paths = {
-                f"{row[Collection.name]}/{row[DataObject.name]}"
-                for row in query
-                if f"{row[Collection.name]}/".startswith(f"{self.target}/")
-            }
             for path in paths:
                 digest = hashlib.sha256()
-                with session.data_objects.open(path, "r") as file:
+                with session.data_objects.open(f"{self.target}/{path}", "r") as file:
                     while block := file.read(1 << 20):
                         digest.update(block)
-                found[path.removeprefix(f"{self.target}/")] = digest.hexdigest()
+                found[path] = digest.hexdigest()
         return found
+
+    def objects(self) -> set[str]:
+        """Relative paths of the data objects below the target."""
+        with self.irods() as session:
+            rows = session.query(Collection.name, DataObject.name)
+            paths = {f"{row[Collection.name]}/{row[DataObject.name]}" for row in rows}
+        return {path.removeprefix(f"{self.target}/") for path in paths if path.startswith(f"{self.target}/")}
 
     def collections(self) -> set[str]:
         """Relative paths of the collections below the target."""

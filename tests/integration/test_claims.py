@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Retry, Skipped, Vanished
-from inventory import claims, housekeeping
+from inventory import claims, custody, housekeeping
 from inventory.claims import Result
 from tests.integration.inventory_world import World
 
@@ -28,7 +28,8 @@ def test_a_file_goes_through_its_life_and_is_stamped(world: World) -> None:
     assert world.finish(loader, [Result(file, Done("sha2:abc"), 2.0, 0.5)]) == 0
     [file] = world.claim(verifier, "verify")
     assert file.checksum == "sha2:abc"
-    assert world.finish(verifier, [Result(file, Done(), 1.0, 0.0)], "verify") == 0
+    assert world.finish(verifier, [Result(file, Done(level="rehash"), 1.0, 0.0)], "verify") == 0
+    assert world.rows("verify_level") == [("r",)]
     [(state, load, verify, by, verified_by)] = world.rows("""
         state, extract(epoch FROM load_finished_at - load_started_at)::float,
         extract(epoch FROM verify_finished_at - verify_started_at)::float, loaded_by, verified_by""")
@@ -135,14 +136,16 @@ def test_the_dead_are_reaped_and_their_late_finish_is_fenced(world: World) -> No
     assert world.finish(other, [Result(file, Done("sha2:x")) for file in again]) == 0
 
 
-def test_a_file_over_which_workers_die_is_a_dead_letter(world: World) -> None:
-    world.add("poison")
-    for _ in range(3):
+def test_a_file_over_which_workers_die_is_a_dead_letter_and_its_neighbours_are_not(world: World) -> None:
+    world.add("healthy", "poison")
+    for _ in range(5):
         victim = world.worker()
-        world.claim(victim)
+        files = {file.name: file for file in world.claim(victim)}
+        if files["poison"].suspect:
+            assert custody.begin(world.database, victim, "load", files["poison"])
         world.execute("UPDATE inventory.worker SET heartbeat_at = now() - interval '1 hour' WHERE id = :id", id=victim)
-        housekeeping.tidy(world.database, lease_seconds=60, max_reaps=3)
-    assert world.rows("state, reaps") == [("dead", 3)]
+        housekeeping.tidy(world.database, lease_seconds=60, max_reaps=5)
+    assert world.rows("state, reaps, begun") == [("discovered", 2, False), ("dead", 5, False)]
     assert world.one("SELECT error FROM inventory.failure") == "poison"
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,9 @@ class Numbers:
         self.ended_threads = 0
         self.claims: list[int] = []
         self.away = 0
+        self.suspects: set[int] = set()
+        self.begun: list[int] = []
+        self.kept: list[list[int]] = []
 
     def claim(self, limit: int) -> Sequence[Unit[int]]:
         self.claims.append(limit)
@@ -40,6 +44,16 @@ class Numbers:
             raise Unavailable("the inventory is away")
         self.finished += reported
         return 0
+
+    def is_suspect(self, item: int) -> bool:
+        return item in self.suspects
+
+    def begin(self, item: int) -> bool:
+        self.begun.append(item)
+        return True
+
+    def keep(self, items: Sequence[int]) -> None:
+        self.kept.append(sorted(items))
 
     def end_thread(self) -> None:
         self.ended_threads += 1
@@ -201,3 +215,87 @@ def test_threads_that_may_not_work_close_what_they_have_open_and_come_back() -> 
     stage.do, stage.units = pair, [[23], [24]]
     turn(line, lambda: len(stage.finished) == 24)
     assert line.drain(DEADLINE)
+
+
+def test_suspects_run_one_by_one_with_nothing_else_at_work_and_are_marked_before() -> None:
+    running: list[int] = []
+    together: list[tuple[int, list[int], list[int]]] = []
+
+    def do(number: int) -> Outcome:
+        running.append(number)
+        together.append((number, list(running), list(stage.begun)))
+        running.remove(number)
+        return Done()
+
+    stage = Numbers([[1, 2, 3], [4, 5], [6]], do)
+    stage.suspects = {2, 5}
+    line = pipeline(stage)
+    turn(line, lambda: len(stage.finished) == 6)
+    assert sorted(stage.outcomes()) == [1, 2, 3, 4, 5, 6]
+    assert stage.begun == [2, 5]
+    for number, beside, begun in together:
+        if number in stage.suspects:
+            assert beside == [number]
+            assert begun[-1] == number
+    assert line.drain(DEADLINE)
+
+
+def test_suspects_that_were_not_begun_are_given_back_and_not_marked() -> None:
+    stage = Numbers([[1], [2]], lambda _: Done())
+    stage.suspects = {1, 2}
+    line = pipeline(stage, threads=1)
+    line._claim()  # as far as a claim goes
+    assert line.drain(DEADLINE)
+    assert stage.begun == []
+    assert stage.outcomes() == {1: Released("stopping")}
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_before_the_next_one() -> None:
+    go_on = threading.Event()
+
+    class BreaksOff(Numbers):
+        def claim(self, limit: int) -> Sequence[Unit[int]]:
+            units = super().claim(limit)
+            if len(self.claims) == 2:
+                raise Unavailable("the inventory broke off")
+            return units
+
+    def do(_: int) -> Outcome:
+        assert go_on.wait(DEADLINE)
+        return Done()
+
+    stage = BreaksOff([[1, 2], [3], [4]], do)
+    line = pipeline(stage)
+    line.step()
+    with pytest.raises(Unavailable):
+        turn(line, lambda: False)
+    turn(line, lambda: bool(stage.kept))
+    assert stage.kept == [[1, 2]]  # [3] was claimed and is not known
+    go_on.set()
+    turn(line, lambda: len(stage.finished) == 3)
+    assert sorted(stage.outcomes()) == [1, 2, 4]
+    assert line.drain(DEADLINE)
+
+
+def test_nothing_is_begun_while_the_lease_is_not_sure() -> None:
+    sure = threading.Event()
+    stage = Numbers([[1], [2]], lambda _: Done())
+    line = Pipeline(stage, threads=1, batch=10, flush_files=5, flush_seconds=0.01, is_sure=sure.is_set)
+    for _ in range(5):
+        line.step()
+    assert stage.finished == []
+    sure.set()
+    turn(line, lambda: len(stage.finished) == 2)
+    assert line.drain(DEADLINE)
+
+
+def test_a_drain_keeps_its_results_until_the_inventory_is_back() -> None:
+    stage = Numbers([[1]], lambda _: Done())
+    line = pipeline(stage)
+    line.step()
+    stage.away = 2
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            line.drain(DEADLINE)
+    assert line.drain(DEADLINE)
+    assert stage.outcomes()[1] in (Done(), Released("stopping"))

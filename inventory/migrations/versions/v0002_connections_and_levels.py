@@ -1,4 +1,4 @@
-"""A cap on the connections of all pods together, and the level at which a file was verified."""
+"""A cap on the connections of all pods together, the level at which a file was verified, collections to be removed."""
 
 from alembic import op
 
@@ -16,6 +16,8 @@ def upgrade() -> None:
             connections int NOT NULL,
             changed_at timestamptz NOT NULL DEFAULT now()
         );
+        CREATE INDEX collection_gone ON inventory.directory (job_id, id)
+            WHERE state = 'vanished' AND collection_made_at IS NOT NULL;
         ALTER TABLE inventory.file ADD COLUMN verify_level "char";  -- r rehash, s stat, c catalog
     """)
 

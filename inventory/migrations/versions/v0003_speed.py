@@ -1,8 +1,8 @@
 """What a rescan may pass over, and shards that are added while a job runs.
 
 The index of due directories now ends in the id: children that were found together are due at the same instant, and without it
-each claim would sort all of them. `directory` has no foreign keys any more: its rows are inserted by one statement only, which reads
-parent, job and shard from the tables themselves, and each key locked the one row of its job for every directory found.
+each claim would sort all of them. `directory` has no foreign keys any more: its rows are inserted by one statement only, which
+reads parent, job and shard from the tables themselves, and each key locked the one row of its job for every directory found.
 """
 
 from alembic import op

@@ -1,0 +1,54 @@
+"""What the loader's threads have open: a gateway each, and the sources of the jobs they share."""
+
+from __future__ import annotations
+
+import threading
+
+from core.irods import Gateway
+from core.outcome import Done, Outcome
+from core.paths import logical_path
+from core.settings import IrodsSettings
+from core.sources.base import Source
+from core.sources.urls import open_source
+from inventory.jobs import Job
+
+
+class Connections:
+    """Gateways by thread and sources by job, opened when first needed."""
+
+    def __init__(self, settings: IrodsSettings) -> None:
+        self.settings = settings
+        self._open = threading.local()
+        self._sources: dict[int, Source] = {}
+        self._made: set[str] = set()  # collections known to exist; shared, for adding to a set is atomic
+
+    def gateway(self) -> Gateway:
+        """This thread's gateway."""
+        gateway: Gateway | None = getattr(self._open, "gateway", None)
+        if gateway is None:
+            gateway = self._open.gateway = Gateway(self.settings)
+        return gateway
+
+    def source(self, job: Job) -> Source:
+        """The job's source."""
+        if job.id not in self._sources:
+            self._sources[job.id] = open_source(job.source_url)
+        return self._sources[job.id]
+
+    def make_collection(self, job: Job, directory: str, *, anew: bool = False) -> Outcome:
+        """Make the collection of a directory unless it is known to exist; `anew` mistrusts what is known."""
+        path = logical_path(job.target_collection, directory)
+        if anew:
+            self._made = {known for known in self._made if not f"{path}/".startswith(f"{known}/")}
+        if path not in self._made and job.settings.operation != "no_op":
+            self.gateway().make_collections(path, self._made)
+        return Done()
+
+    def forget_collection(self, path: str) -> None:
+        """Note that a collection may be gone."""
+        self._made.discard(path)
+
+    def close(self) -> None:
+        """Close this thread's gateway; it connects again when it is used again."""
+        if (gateway := getattr(self._open, "gateway", None)) is not None:
+            gateway.close()

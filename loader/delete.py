@@ -1,0 +1,52 @@
+"""The object of a file that is gone from the source: unregistered, put into the trash, or erased, as the job says."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, assert_never
+
+from core.errors import Vanished
+from core.outcome import Changed, Done, Outcome
+from core.outcome import Vanished as StillVanished
+from core.paths import logical_path
+from inventory.claims import ClaimedFile
+from inventory.jobs import Job
+from loader.connection import Connections
+
+
+class Deletion(NamedTuple):
+    """A file claimed for deletion."""
+
+    file: ClaimedFile
+
+    def __str__(self) -> str:
+        return self.file.path
+
+
+def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
+    """Remove what we have made of a file, after a last look at the source: one that is back is loaded again instead.
+
+    Raises FileError: an Outage while the source is away, so that nothing is deleted because of a missing mount.
+    """
+    try:
+        opened = connections.source(job).open(file.path)
+    except Vanished:
+        pass
+    else:
+        try:
+            now = opened.stat()
+        finally:
+            opened.close()
+        return Changed(now.size, now.modified_at)
+    if file.fresh:
+        return Done()  # nothing of ours was ever there
+    path = logical_path(job.target_collection, file.path)
+    match job.settings.delete_mode:
+        case "unregister":
+            connections.gateway().unregister(path)
+        case "trash" | "no_trash":
+            connections.gateway().remove(path, force=job.settings.delete_mode == "no_trash")
+        case "do_not_delete":
+            return StillVanished()
+        case _:
+            assert_never(job.settings.delete_mode)
+    return Done()

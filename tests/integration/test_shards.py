@@ -1,0 +1,160 @@
+"""Shards: made for a job's size, added while it runs, archived and dropped one by one."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from core.errors import Unavailable, UsageError
+from core.outcome import Dead, Done
+from core.settings import JobSettings
+from core.sources.base import Entry
+from inventory import archive, jobs, partitions
+from inventory.claims import Result
+from inventory.engine import Database
+from tests.integration.inventory_world import World
+
+
+def partitions_of(world: World) -> int:
+    count: int = world.one("SELECT count(*) FROM pg_inherits WHERE inhparent = 'inventory.file'::regclass")
+    return count
+
+
+def test_a_job_has_shards_for_its_expected_files() -> None:
+    assert partitions.shards_for(JobSettings(shards=4)) == 4
+    assert partitions.shards_for(JobSettings(shards=4, expected_files=40_000_000)) == 4
+    assert partitions.shards_for(JobSettings(shards=4, expected_files=40_000_001)) == 5
+    assert partitions.shards_for(JobSettings(expected_files=40_000_000_000)) == 4000
+
+
+def test_more_shards_than_one_transaction_makes(worlds: Callable[..., World]) -> None:
+    world = worlds(shards=partitions.AT_ONCE + 2)
+    assert len(world.job.shards) == partitions.AT_ONCE + 2 == partitions_of(world)
+
+
+def test_a_new_partition_has_the_indexes_of_the_others(world: World) -> None:
+    [shard] = partitions.add_shards(world.database, world.job.id, 1)
+    assert world.one("SELECT count(*) FROM pg_indexes WHERE tablename = 'file_' || :new", new=str(shard)) == world.one(
+        "SELECT count(*) FROM pg_indexes WHERE tablename = 'file'"
+    )
+    attached = world.one(
+        "SELECT count(*) FROM pg_index i JOIN pg_inherits h ON h.inhrelid = i.indexrelid"
+        " WHERE i.indrelid = CAST('inventory.file_' || :new AS regclass)",
+        new=str(shard),
+    )
+    assert attached == world.one("SELECT count(*) FROM pg_indexes WHERE tablename = 'file'")
+
+
+def test_a_shard_is_added_while_others_claim_and_read(world: World, inventory_url: str) -> None:
+    world.add("a")
+    reader = Database(inventory_url)
+    with reader.begin() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM inventory.file")  # holds its lock to the end
+        [shard] = partitions.add_shards(world.database, world.job.id, 1)
+        assert len(world.claim(world.worker())) == 1
+    reader.close()
+    assert shard in jobs.listed(world.database)[0].shards
+
+
+def test_a_full_job_grows_and_new_directories_go_to_the_new_shards(world: World) -> None:
+    world.scan([Entry("a", "f", 1, 1), Entry("b", "f", 1, 1)])
+    assert partitions.grow(world.database, world.job.id, files_per_shard=3) == []
+    [new] = partitions.grow(world.database, world.job.id, files_per_shard=2)
+    assert partitions.grow(world.database, world.job.id, files_per_shard=2) == []  # the new one has room
+    world.scan([Entry("a", "f", 1, 1), Entry("b", "f", 1, 1), *(Entry(f"d{n}", "d", 0, 1) for n in range(9))])
+    assert world.one("SELECT array_agg(DISTINCT shard) FROM inventory.directory WHERE path <> ''") == [new]
+    world.scan([Entry("c", "f", 1, 1)], path="d3")
+    assert world.rows("name, shard")[-1] == ("c", new)
+    assert world.progress() == world.counts() == {"discovered": 3}
+
+
+def finished(world: World) -> World:
+    """A job of two files in two directories, one verified and one dead, that is at its end."""
+    world.scan([Entry("sub", "d", 0, 1), Entry('a, "b"', "f", 3, 1_700_000_000_000_000)])
+    world.scan([Entry("c", "f", 4, 1)], path="sub")
+    loader = world.worker()
+    good, bad = world.claim(loader)
+    world.finish(loader, [Result(good, Done("sha2:x")), Result(bad, Dead("EACCES", "may not be read"))])
+    world.finish(loader, [Result(file, Done()) for file in world.claim(loader, "verify")], "verify")
+    jobs.set_state(world.database, world.job.id, "stopped")
+    return world
+
+
+def test_a_finished_job_is_archived_and_dropped(worlds: Callable[..., World], tmp_path: Path) -> None:
+    world = finished(worlds(shards=2))
+    other = jobs.start(world.database, "other", "file:///other", "/tempZone/home/rods", JobSettings(shards=1))
+    assert partitions.drop_job(world.database, world.job.id, tmp_path / "kept") == 2
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for shard in world.job.shards:
+        with gzip.open(tmp_path / "kept" / f"shard-{shard}.csv.gz", "rt", newline="") as lines:
+            found |= {(row["directory"], row["name"]): row for row in csv.DictReader(lines)}
+    assert {key: (row["state"], row["size"], row["checksum"]) for key, row in found.items()} == {
+        ("", 'a, "b"'): ("verified", "3", "sha2:x"),
+        ("sub", "c"): ("dead", "4", ""),
+    }
+    with gzip.open(tmp_path / "kept" / "failures.csv.gz", "rt", newline="") as lines:
+        assert [row["error"] for row in csv.DictReader(lines)] == ["EACCES"]
+    assert not list(tmp_path.glob("**/*.part"))
+    assert [job.id for job in jobs.listed(world.database)] == [other.id]
+    assert partitions_of(world) == 1
+    for table in ("file", "failure", "progress", "progress_delta"):
+        assert world.one(f"SELECT count(*) FROM inventory.{table}") == 0
+    assert world.one("SELECT count(*) FROM inventory.directory") == 1
+
+
+def test_a_removal_that_was_cut_short_goes_on(worlds: Callable[..., World], tmp_path: Path) -> None:
+    world = finished(worlds(shards=2))
+    first = world.job.shards[0]
+    archive.shard(world.database, first, tmp_path)
+    kept = (tmp_path / f"shard-{first}.csv.gz").read_bytes()
+    partitions._detach(world.database, first)
+    partitions._detach(world.database, first)  # a second time there is nothing to do
+    partitions._drop(world.database, first)
+    assert partitions.drop_job(world.database, world.job.id, tmp_path) == 2
+    assert (tmp_path / f"shard-{first}.csv.gz").read_bytes() == kept
+    assert partitions_of(world) == 0
+
+
+def test_a_running_job_and_one_whose_files_are_held_are_not_removed(world: World) -> None:
+    world.add("a")
+    with pytest.raises(UsageError, match="is running"):
+        partitions.drop_job(world.database, world.job.id, None)
+    loader = world.worker()
+    files = world.claim(loader)
+    jobs.set_state(world.database, world.job.id, "stopped")
+    with pytest.raises(UsageError, match="still hold"):
+        partitions.drop_job(world.database, world.job.id, None)
+    world.finish(loader, [Result(file, Done("sha2:x")) for file in files])
+    assert partitions.drop_job(world.database, world.job.id, None) == 1
+    with pytest.raises(UsageError, match="no job"):
+        partitions.drop_job(world.database, world.job.id, None)
+
+
+def test_a_removal_waits_for_no_report_for_ever_and_can_be_begun_again(world: World, inventory_url: str) -> None:
+    finished(world)
+    reader = Database(inventory_url)
+    with reader.begin() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM inventory.file")
+        with pytest.raises(Unavailable, match="cannot be detached"):
+            _with_short_patience(world, lambda: partitions.drop_job(world.database, world.job.id, None))
+    reader.close()
+    assert partitions.drop_job(world.database, world.job.id, None) == 1
+    assert partitions_of(world) == 0
+
+
+def _with_short_patience(world: World, do: Callable[[], object]) -> None:
+    @event.listens_for(world.database.engine, "checkout")
+    def hurry(connection: object, *rest: object) -> None:
+        with connection.cursor() as cursor:  # type: ignore[attr-defined]
+            cursor.execute("SET lock_timeout = '200ms'")
+
+    try:
+        do()
+    finally:
+        event.remove(world.database.engine, "checkout", hurry)
+        world.database.engine.dispose()
