@@ -47,7 +47,9 @@ def opened(settings: InventorySettings) -> Iterator[Database]:
 @click.argument("collection")
 @click.option("--name", help="What the job is called; the source's last part when left out.")
 @click.option("--operation", type=click.Choice(get_args(Operation)), help="How files are brought in.")
-@click.option("--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone.")
+@click.option(
+    "--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone."
+)
 @click.option("--verify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly files are verified.")
 @click.option("--resource", help="The iRODS resource to put to or to register on.")
 @click.option(

@@ -62,10 +62,12 @@ def test_no_clock_but_the_databases_counts(
     with world.database.begin() as connection:
         after = connection.execute(text("SELECT now()")).scalar_one()
         rows = connection.execute(text(f"SELECT {', '.join(STAMPS)} FROM inventory.file")).all()
-        others = connection.execute(text("""
+        others = connection.execute(
+            text("""
             SELECT started_at AS at FROM inventory.worker UNION ALL SELECT heartbeat_at FROM inventory.worker
             UNION ALL SELECT expired_at FROM inventory.worker WHERE expired_at IS NOT NULL
-            UNION ALL SELECT failed_at FROM inventory.failure UNION ALL SELECT scan_finished_at FROM inventory.directory""")).all()
+            UNION ALL SELECT failed_at FROM inventory.failure UNION ALL SELECT scan_finished_at FROM inventory.directory""")
+        ).all()
     assert len(rows) == 40
     for row in rows:
         assert all(before <= stamp <= after for stamp in row), row

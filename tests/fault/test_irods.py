@@ -11,7 +11,11 @@ from sandbox.irods import SandboxServer
 from tests.e2e.world import World, eventually, hashes_of
 
 FILES = 30
-SINGLY = {"INGEST_BUNDLE__MAX_FILE_BYTES": "0", "INGEST_IRODS__TIMEOUT_SECONDS": "1.5", "INGEST_IRODS__CONNECTIONS": "2"}
+SINGLY = {
+    "INGEST_BUNDLE__MAX_FILE_BYTES": "0",
+    "INGEST_IRODS__TIMEOUT_SECONDS": "1.5",
+    "INGEST_IRODS__CONNECTIONS": "2",
+}
 
 
 @pytest.mark.parametrize("kind", ["refuse", "hang", "slow"])

@@ -113,7 +113,9 @@ def test_a_pod_stops_in_time_though_the_inventory_hangs(
         names = world.start("watcher", "loader", "verifier")
         eventually("all are verified", lambda: world.counts() == {"verified": 20})
         # a frozen server answers nothing and refuses nothing
-        group = [int(pid) for pid in subprocess.run(["pgrep", "-s", str(mortal.pid)], capture_output=True).stdout.split()]
+        group = [
+            int(pid) for pid in subprocess.run(["pgrep", "-s", str(mortal.pid)], capture_output=True).stdout.split()
+        ]
         group += [mortal.pid or 0]
         for pid in group:
             os.kill(pid, signal.SIGSTOP)

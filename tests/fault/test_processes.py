@@ -26,7 +26,9 @@ def statuses(world: World) -> dict[str, str]:
     with world.irods() as session:
         found = session.query(Collection.name, DataObject.name, DataObject.replica_status)
         return {
-            f"{row[Collection.name]}/{row[DataObject.name]}".removeprefix(f"{world.target}/"): row[DataObject.replica_status]
+            f"{row[Collection.name]}/{row[DataObject.name]}".removeprefix(f"{world.target}/"): row[
+                DataObject.replica_status
+            ]
             for row in found
             if f"{row[Collection.name]}/".startswith(f"{world.target}/")
         }

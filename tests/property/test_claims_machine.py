@@ -117,7 +117,9 @@ class Claims(RuleBasedStateMachine):
     @rule(worker=workers, together=st.booleans())
     def die(self, worker: int, together: bool) -> None:
         if worker in self.held:
-            self.world.execute("UPDATE inventory.worker SET heartbeat_at = now() - interval '1 h' WHERE id = :id", id=worker)
+            self.world.execute(
+                "UPDATE inventory.worker SET heartbeat_at = now() - interval '1 h' WHERE id = :id", id=worker
+            )
             assert housekeeping._expire(self.world.database, 60) == [worker]
             assert not self.leases[worker].beat()
             self.end(worker)

@@ -97,7 +97,12 @@ class Soak:
         try:
             world = self._install()
             chaos = Chaos(
-                self._pods, self._irods, self._postgres, self._folder / "irods" / "faults.json", LEASE_SECONDS, self._random
+                self._pods,
+                self._irods,
+                self._postgres,
+                self._folder / "irods" / "faults.json",
+                LEASE_SECONDS,
+                self._random,
             )
             began = time.monotonic()
             while time.monotonic() - began < seconds:
@@ -130,7 +135,12 @@ class Soak:
         plain = {**os.environ, "PYTHONPATH": str(PROJECT)}
         self._irods.start(Process("irods", server, plain, self._logs / "irods.log"))
         eventually("the sandbox iRODS is there", (state / "irods_environment.json").exists, 30)
-        environment = {"irods_host": "127.0.0.1", "irods_port": port, "irods_user_name": "rods", "irods_zone_name": "tempZone"}
+        environment = {
+            "irods_host": "127.0.0.1",
+            "irods_port": port,
+            "irods_user_name": "rods",
+            "irods_zone_name": "tempZone",
+        }
         world = World(url, SETTINGS | environment_of(self._folder, environment, "rods"), self._logs)
         self._tree.change(TREE_FILES)
         world.start_job(self._source, "--rescan", "0.5")
@@ -138,7 +148,10 @@ class Soak:
             name = f"{kind}-{number}"
             self._pods.start(
                 Process(
-                    name, [sys.executable, "-m", kind], {**world.environment, "POD_NAME": name}, self._logs / f"{name}.log"
+                    name,
+                    [sys.executable, "-m", kind],
+                    {**world.environment, "POD_NAME": name},
+                    self._logs / f"{name}.log",
                 )
             )
         return world
@@ -149,7 +162,9 @@ class Soak:
         self._tree.change(30)  # changes after the last blow are seen as well
         report = self._report
         try:
-            eventually("the tree is verified and nothing else is left to do", lambda: self._settled(world), DRAIN_SECONDS)
+            eventually(
+                "the tree is verified and nothing else is left to do", lambda: self._settled(world), DRAIN_SECONDS
+            )
         except AssertionError:
             report.violations += self._unsettled(world)
         report.drained_seconds = time.monotonic() - began
@@ -160,7 +175,9 @@ class Soak:
         codes = {pod.name: pod.running.wait(30) for pod in self._pods.processes if pod.running is not None}
         # one that was started a moment ago does not listen yet, and holds nothing
         fine = {0, -signal.SIGTERM}
-        report.violations += [f"{name} ended with {code} when asked to" for name, code in codes.items() if code not in fine]
+        report.violations += [
+            f"{name} ended with {code} when asked to" for name, code in codes.items() if code not in fine
+        ]
         report.restarts += sum(process.restarts for process in self._irods.processes)
         self._check_rows(world)
         self._check_irods(world)
@@ -221,7 +238,9 @@ class Soak:
         report.violations += [f"{path} has wrong bytes in iRODS" for path in wanted if held.get(path) != wanted[path]]
         seen: Counter[str] = Counter()
         with world.irods() as session:
-            for row in session.query(Collection.name, DataObject.name, DataObject.replica_number, DataObject.replica_status):
+            for row in session.query(
+                Collection.name, DataObject.name, DataObject.replica_number, DataObject.replica_status
+            ):
                 path = f"{row[Collection.name]}/{row[DataObject.name]}".removeprefix(f"{world.target}/")
                 if path in wanted:
                     seen[path] += 1
