@@ -100,9 +100,9 @@ class IrodsSettings(Section):
     """Age at which a connection is replaced, because an agent's memory grows along its life."""
     session_calls: Count = 20_000
     """Requests after which a connection is replaced."""
-    streams: Count = 2
-    """Connections that carry one file larger than single_buffer_bytes; all but one are opened for it alone, beyond
-    `connections`."""
+    streams: Count = 1
+    """Connections that carry one file larger than single_buffer_bytes. All but one are opened for it alone, beyond
+    `connections` and uncounted in `max_connections`; worth a trial where a network is slow or far."""
     single_buffer_bytes: Count = 32 * 1024 * 1024
     """Files up to this size are put in one call that carries their checksum."""
     bulk_registration: bool = True

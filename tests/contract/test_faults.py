@@ -312,3 +312,29 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     before = dict(server.calls)
     gateway.register_many(rows(100)[50:], resource="demoResc")
     assert cost(server, before) == {619: 50}
+
+
+def test_a_pack_is_made_only_where_half_of_it_is_wanted(server: SandboxServer, gateway: Gateway) -> None:
+    gateway.check_resource("demoResc", "put")
+    wanted = files(60)
+    gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
+    expected = [Expected(file.relative.removeprefix("d/"), 50, file.checksum) for file in wanted]
+    for count, packs in ((29, 0), (30, 1), (7, 0)):
+        before = dict(server.calls)
+        outcomes = gateway.verify_many(f"{HOME}/d", expected[:count])
+        assert outcomes == [Done(file.checksum, "rehash") for file in wanted[:count]]
+        spent = cost(server, before)
+        assert (spent.get(666, 0), spent.get(629, 0)) == (packs, 0 if packs else count)
+
+
+def test_levels_below_rehash_read_nothing(server: SandboxServer, gateway: Gateway) -> None:
+    gateway.check_resource("demoResc", "put")
+    wanted = files(60)
+    gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
+    expected = [Expected(file.relative.removeprefix("d/"), 50, file.checksum) for file in wanted]
+    before = dict(server.calls)
+    gateway.verify_many(f"{HOME}/d", expected, level="catalog")
+    assert cost(server, before) == {702: 2}
+    before = dict(server.calls)
+    gateway.verify_many(f"{HOME}/d", expected, level="stat")
+    assert cost(server, before) == {702: 2, 629: 60}
