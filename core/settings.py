@@ -103,8 +103,9 @@ class IrodsSettings(Section):
     streams: Count = 1
     """Connections that carry one file larger than single_buffer_bytes. All but one are opened for it alone, beyond
     `connections` and uncounted in `max_connections`; worth a trial where a network is slow or far."""
-    single_buffer_bytes: Count = 32 * 1024 * 1024
-    """Files up to this size are put in one call that carries their checksum."""
+    single_buffer_bytes: Count = 24 * 1024 * 1024
+    """Files up to this size are put in one call that carries their checksum, and are held in memory, one for each of
+    `connections`. Not more than 32 MiB."""
     bulk_registration: bool = True
     """Register by bulk calls (619), which check neither the physical path nor acSetChkFilePathPerm. false: one by one
     (20008)."""
@@ -120,8 +121,8 @@ class BundleSettings(Section):
     """Files up to this size go into bundles; 0 puts every file by itself."""
     max_files: int = Field(default=500, ge=1, le=1000)
     """Files in one bundle."""
-    max_bytes: Count = 32 * 1024 * 1024
-    """Bytes in one bundle, which is held in memory."""
+    max_bytes: Count = 16 * 1024 * 1024
+    """Bytes in one bundle, which is held in memory, one for each of irods.connections."""
 
 
 class JobSettings(Section):

@@ -8,7 +8,6 @@ show is put singly.
 
 from __future__ import annotations
 
-import io
 import posixpath
 import tarfile
 import uuid
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 
 from core import checksums, paths
 from core.errors import FileError, Outage, Permanent
-from core.irods import batches, collections, errors, features, messages, objects, put, register, replicas
+from core.irods import batches, collections, errors, features, messages, objects, put, register, replicas, wire
 from core.irods.annotate import AVU, Access
 from core.irods.features import Features
 from core.irods.messages import BULK_ROWS, Api
@@ -30,6 +29,8 @@ from core.irods.session import Session
 from core.outcome import Outcome
 
 TAR = "tar file"
+BLOCK = 512
+"""Of a tar: each header and each member takes whole blocks, and two empty ones end it."""
 MAX_FILES = 1000
 """Files in one bundle."""
 SIMPLE_PARENTS = frozenset({"passthru", "random", "deferred", "load_balanced"})
@@ -180,7 +181,7 @@ def _deliver(session: Session, collection: str, files: Sequence[SmallFile], how:
             session,
             tar,
             packed,
-            checksum=checksums.checksum_of(packed),
+            checksum=checksums.checksum_of_chunks(packed),
             resource=how.resource,
             overwrite=False,
             resources=how.resources,
@@ -247,12 +248,13 @@ def _shown(session: Session, collection: str, files: Sequence[SmallFile], staged
     return shown
 
 
-def pack(files: Sequence[SmallFile]) -> bytes:
-    """A tar of the files with their directories left out; names are UTF-8 bytes, whatever the server's locale is."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8") as tar:
-        for file in files:
-            member = tarfile.TarInfo(file.relative)
-            member.size, member.mode = len(file.data), 0o600
-            tar.addfile(member, io.BytesIO(file.data))
-    return buffer.getvalue()
+def pack(files: Sequence[SmallFile]) -> wire.Gathered:
+    """A tar of the files with their directories left out, made of the bytes as they lie in memory; names are UTF-8 bytes,
+    whatever the server's locale is."""
+    pieces: list[bytes] = []
+    for file in files:
+        member = tarfile.TarInfo(file.relative)
+        member.size, member.mode = len(file.data), 0o600
+        pieces += (member.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict"), file.data, bytes(-member.size % BLOCK))
+    pieces.append(bytes(2 * BLOCK))
+    return wire.Gathered(pieces)

@@ -56,7 +56,10 @@ def make(session: Session, path: str, known: set[str]) -> None:
 
 def _create(session: Session, path: str) -> bool:
     """Create one level; False when its parent is missing."""
-    reply = session.call(Api.COLL_CREATE, messages.collection(path, {}), path=path, accept=_MAYBE_THERE | {_NO_PARENT})
+    reply = _ask_to_create(session, path)
+    if errors.nominal(reply.status) == errors.NO_ACCESS:
+        # the server looks for a right first and for the parent then; one made in between was there without a right
+        reply = _ask_to_create(session, path)
     if reply.status >= 0:
         return True
     code = errors.nominal(reply.status)
@@ -69,6 +72,10 @@ def _create(session: Session, path: str) -> bool:
     raise Permanent(
         "collection_is_data_object", f"cannot make collection {path}: a data object has that name", "move it"
     )
+
+
+def _ask_to_create(session: Session, path: str) -> wire.Reply:
+    return session.call(Api.COLL_CREATE, messages.collection(path, {}), path=path, accept=_MAYBE_THERE | {_NO_PARENT})
 
 
 def remove(session: Session, path: str) -> None:

@@ -24,6 +24,7 @@ from core.irods import (
     stream,
     targets,
     verify,
+    wire,
 )
 from core.irods.annotate import AVU, Access, annotate, annotate_done, read_metadata
 from core.irods.append import Appended, append
@@ -130,7 +131,7 @@ class Gateway:
     def put_bytes(
         self,
         path: str,
-        data: bytes,
+        data: wire.Buffer,
         *,
         checksum: str,
         resource: str | None,

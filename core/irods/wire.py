@@ -10,13 +10,41 @@ from __future__ import annotations
 import html
 import re
 import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SMALL = 64 * 1024  # below this a byte stream is sent with its header in one segment
 _FIELD = re.compile(rb"<(msgLen|errorLen|bsLen|intInfo)>\s*(-?\d+)\s*</")
 _STACK = re.compile(rb"<status>\s*(-?\d+)\s*</status>\s*<msg>(.*?)</msg>", re.DOTALL)
 
-Buffer = bytes | bytearray | memoryview
+AT_ONCE = 256 * 1024
+
+
+class Gathered:
+    """A byte stream that lies in many pieces and is never put together."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+        self._size = sum(map(len, pieces))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Its bytes in order, small pieces joined to blocks that are worth a system call."""
+        block: list[bytes] = []
+        size = 0
+        for piece in self._pieces:
+            block.append(piece)
+            size += len(piece)
+            if size >= AT_ONCE:
+                yield b"".join(block)
+                block, size = [], 0
+        if block:
+            yield b"".join(block)
+
+
+Buffer = bytes | bytearray | memoryview | Gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +77,11 @@ def frame(kind: str, number: int, body_bytes: int = 0, stream_bytes: int = 0) ->
 def send(sock: socket.socket, api: int, body: bytes, stream: Buffer) -> None:
     """Send one request (RODS_API_REQ)."""
     front = frame("RODS_API_REQ", api, len(body), len(stream)) + body
-    if len(stream) <= SMALL:
+    if isinstance(stream, Gathered):
+        sock.sendall(front)
+        for block in stream:
+            sock.sendall(block)
+    elif len(stream) <= SMALL:
         sock.sendall(front + stream)
     else:
         sock.sendall(front)

@@ -18,6 +18,12 @@ from core.settings import IrodsSettings
 TLS = {"irods_client_server_policy": "CS_NEG_REQUIRE"}
 
 
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names an .irodsA file is not this test's."""
+    monkeypatch.delenv("IRODS_AUTHENTICATION_FILE", raising=False)
+
+
 def account(tmp_path: Path, values: dict[str, Any], **settings: Any) -> Any:
     file = tmp_path / "irods_environment.json"
     file.write_text(json.dumps(values))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import paths
-from core.checksums import checksum_of
+from core.checksums import checksum_of, checksum_of_chunks
 from core.irods import Expected, Gateway, Registration, SmallFile, bundle, features, replicas
 from core.irods.session import Session
 from core.outcome import Dead, Done, Mismatched, Outcome, Retry, Skipped
@@ -204,7 +204,7 @@ def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gatew
     how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._known())
     tar = f"{how.staging}/killed.tar"
     packed = bundle.pack(files)
-    gateway.put_bytes(tar, packed, checksum=checksum_of(packed), resource=resource, overwrite=True)
+    gateway.put_bytes(tar, packed, checksum=checksum_of_chunks(packed), resource=resource, overwrite=True)
     bundle._unpack(gateway._session, tar, home, overwrite=False)
     assert all(gateway.replicas(f"{home}/{file.relative}")[0].checksum is None for file in files)
     assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
