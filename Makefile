@@ -1,13 +1,14 @@
 # make demo   ingest real files with real processes: SOURCE=folder OPERATION=put|put_sync|register_sync
 # make test   everything a change must pass: lint, types, import contracts, tests
 # make lint   the same without the tests
+# make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
 # make docs   write config.yml, docs/settings.md and docs/commands.md from the code
 # make clean  remove the demo's data and all caches
 
 PYTHON_IN_VENV := .venv/bin/python
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint soak docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -25,6 +26,9 @@ test: .venv/installed-dev
 
 lint: .venv/installed-dev
 	@scripts/check.sh lint
+
+soak: .venv/installed-dev
+	@$(PYTHON_IN_VENV) -m tests.soak
 
 docs: .venv/installed-dev
 	@$(PYTHON_IN_VENV) -m scripts.write_docs

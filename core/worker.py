@@ -218,6 +218,8 @@ class Pipeline(Generic[Item]):
         # the one before must be written first: as long as it is marked it would be blamed for the next death
         self._collect(wait=False)
         self._flush(force=True)
+        if not self._suspects or self._breaker.is_open:
+            return False  # what was collected told of an outage
         mine = self._stage.begin(self._suspects[0])
         suspect = self._suspects.popleft()
         if not mine:

@@ -23,6 +23,9 @@ from sandbox.processes import Crew, Process
 # put, open, write, close, checksum, make collection, unpack, pack, bulk modify, query
 APIS = (606, 602, 676, 673, 629, 681, 665, 666, 688, 702)
 
+PATIENCE = 30.0
+"""How long a server may take to end."""
+
 
 @dataclass
 class Chaos:
@@ -140,7 +143,7 @@ class Chaos:
         if process is None or process.poll() is not None:
             return False
         process.send_signal(number)
-        process.wait()
+        process.wait(PATIENCE)
         self._later(seconds, self.postgres.start)
         return True
 
@@ -155,7 +158,7 @@ class Chaos:
 
         def back() -> None:
             if server.running is not None:
-                server.running.wait()
+                server.running.wait(PATIENCE)
             self.irods.start(server)
 
         self._later(self.generator.uniform(1, 2 * self.lease_seconds), back)

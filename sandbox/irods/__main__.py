@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGUSR1, dump)
     (server.state / "irods_environment.json").write_text(json.dumps(server.environment, indent=2) + "\n")
     print(f"ready {server.host}:{server.port}", flush=True)
-    done.wait()
+    # a signal that another thread takes does not interrupt a wait without end
+    while not done.wait(0.5):
+        pass
     server.stop()
     server.dump_calls()
     return 0

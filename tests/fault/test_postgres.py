@@ -119,6 +119,7 @@ def test_a_pod_stops_in_time_though_the_inventory_hangs(
         group += [mortal.pid or 0]
         for pid in group:
             os.kill(pid, signal.SIGSTOP)
+        threading.Event().wait(1.0)  # by now all main threads wait for an answer
         try:
             for name in names:
                 world.pods[name].send_signal(signal.SIGTERM)
@@ -164,12 +165,12 @@ def test_a_full_disk_is_waited_for(
             with ballast.open("wb", buffering=0) as file, suppress(OSError):
                 while True:
                     file.write(b"\0" * 4096)
-            fill(source, 2000)
+            fill(source, 500)
             eventually("somebody finds the disk full", lambda: any(told(logs, "inventory_away").values()))
             ballast.unlink()
             if server.process is not None and server.process.poll() is not None:
                 server.start()  # it may have ended itself when it could not write its log
-            eventually("all are verified", lambda: is_verified(world, 2000))
+            eventually("all are verified", lambda: is_verified(world, 500))
             assert {line.reaps for line in world.lines().values()} == {0}
             world.stop()
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from irods.models import Collection, DataObject
 
+from core.signals import FROZEN_EXIT_CODE
 from sandbox.irods import SandboxServer
 from tests.e2e.world import World, eventually, hashes_of
 
@@ -129,7 +130,7 @@ def test_a_loader_frozen_in_the_middle_of_a_put_harms_nothing_when_it_wakes(
     )
     agents = len(sandbox._threads)
     zombie.send_signal(signal.SIGCONT)
-    assert zombie.wait(30) == -signal.SIGALRM
+    assert zombie.wait(30) == FROZEN_EXIT_CODE
     eventually("its agents have ended", lambda: len(sandbox._threads) < agents)
     assert statuses(world) == {"large": "1", "small": "1"}
     assert world.held_by_irods() == hashes_of(source)

@@ -240,6 +240,35 @@ def test_suspects_run_one_by_one_with_nothing_else_at_work_and_are_marked_before
     assert line.drain(DEADLINE)
 
 
+def test_a_suspect_is_written_down_before_the_next_one_is_begun() -> None:
+    unwritten_at_begin: list[int] = []
+
+    class Watched(Numbers):
+        def begin(self, item: int) -> bool:
+            unwritten_at_begin.append(len(self.begun) - len(self.finished))
+            return super().begin(item)
+
+    stage = Watched([[1, 2, 3]], lambda _: Done())
+    stage.suspects = {1, 2, 3}
+    line = Pipeline(stage, threads=2, batch=10, flush_files=100, flush_seconds=100)
+    turn(line, lambda: len(stage.finished) == 3)
+    assert unwritten_at_begin == [0, 0, 0]
+    assert line.drain(DEADLINE)
+
+
+def test_an_outage_during_a_suspect_gives_the_others_back() -> None:
+    def do(number: int) -> Outcome:
+        raise Outage("unreachable", "iRODS is away")
+
+    stage = Numbers([[1, 2, 3]], do)
+    stage.suspects = {1, 2, 3}
+    line = pipeline(stage)
+    turn(line, lambda: len(stage.finished) == 3)
+    assert stage.begun == [1]
+    assert set(stage.outcomes().values()) == {Released("iRODS is away")}
+    assert line.drain(DEADLINE)
+
+
 def test_suspects_that_were_not_begun_are_given_back_and_not_marked() -> None:
     stage = Numbers([[1], [2]], lambda _: Done())
     stage.suspects = {1, 2}
