@@ -206,6 +206,9 @@ class WorkerSettings(Section):
     max_reaps: int = Field(default=5, ge=3)
     """How many pods may die over one file before it is a dead letter (a poison file). From the third on only the file
     that the dead pod had begun is blamed."""
+    activity_hours: Seconds = 48
+    """How long it is kept what each pod did when, for the charts and the time line: one row a pod, job, stage and ten
+    seconds."""
 
 
 class MetricsSettings(Section):

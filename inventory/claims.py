@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from core import metrics
 from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Retry, Skipped, Vanished
+from inventory import activity
 from inventory.directories import unlearn
 from inventory.engine import Database
 from inventory.workers import ALIVE
@@ -169,6 +170,8 @@ def finish(database: Database, worker: int, stage: Stage, results: Sequence[Resu
             unlearn(connection, otherwise)
         for (shard, kind), group in sorted(by_shard.items(), key=lambda item: (item[0][0], item[0][1].__name__)):
             applied += _WRITERS[kind](connection, worker, stage, shard, group, limits)
+        if applied:
+            activity.note(connection, worker, _deeds(stage, results))
     _tell(stage, results, len(results) - applied)
     return len(results) - applied
 
@@ -179,6 +182,30 @@ def _tell(stage: Stage, results: Sequence[Result], fenced: int) -> None:
         if isinstance(result.outcome, Done):
             metrics.BYTES.labels(stage).inc(result.file.size)
     metrics.FENCED.labels(stage).inc(fenced)
+
+
+def _deeds(stage: Stage, results: Sequence[Result]) -> list[activity.Deed]:
+    by_job: dict[int, list[Result]] = {}
+    for result in results:
+        if not isinstance(result.outcome, Released):
+            by_job.setdefault(result.file.job_id, []).append(result)
+    return [_deed(job, stage, group) for job, group in by_job.items()]
+
+
+def _deed(job: int, stage: Stage, group: Sequence[Result]) -> activity.Deed:
+    done = [result for result in group if isinstance(result.outcome, Done)]
+    # files that travelled together have the same times, and one thread
+    runs = {(result.began_seconds_ago, result.ended_seconds_ago) for result in group}
+    return activity.Deed(
+        job=job,
+        stage=stage,
+        files=len(group),
+        failed=len(group) - len(done),
+        bytes=sum(result.file.size for result in done),
+        began=max(began for began, _ in runs),
+        ended=min(ended for _, ended in runs),
+        busy=sum(max(0.0, began - ended) for began, ended in runs),
+    )
 
 
 def release(database: Database, worker: int, stage: Stage, files: Sequence[ClaimedFile]) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from inventory import workers
+from inventory import activity, workers
 from inventory.claims import SUSPECT_REAPS
 from inventory.engine import Database
 
@@ -30,12 +30,15 @@ class Tidied:
     finished_jobs: tuple[int, ...] = ()
 
 
-def tidy(database: Database, *, lease_seconds: float, max_reaps: int, may_judge: bool = True) -> Tidied:
+def tidy(
+    database: Database, *, lease_seconds: float, max_reaps: int, may_judge: bool = True, activity_hours: float = 48
+) -> Tidied:
     """One round of all tasks; without `may_judge` nobody is declared dead."""
     gone = _expire(database, lease_seconds) if may_judge else []
     reaped = _reap(database, max_reaps)
     retried = _promote(database)
     _fold(database)
+    _forget(database, activity_hours)
     return Tidied(len(gone), reaped, retried, tuple(_finish_jobs(database)))
 
 
@@ -179,6 +182,12 @@ def _fold(database: Database) -> None:
                     SELECT shard, state, sum(files), sum(bytes) FROM old GROUP BY shard, state
                     ON CONFLICT (shard, state) DO UPDATE SET files = p.files + excluded.files, bytes = p.bytes + excluded.bytes""")
             )
+
+
+def _forget(database: Database, activity_hours: float) -> None:
+    with _alone(database, 6) as connection:
+        if connection is not None:
+            activity.forget(connection, activity_hours)
 
 
 def _finish_jobs(database: Database) -> list[int]:

@@ -107,6 +107,7 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
                 lease_seconds=settings.worker.lease_seconds,
                 max_reaps=settings.worker.max_reaps,
                 may_judge=lease.may_judge,
+                activity_hours=settings.worker.activity_hours,
             )
             probes.answered("inventory")
             metrics.EXPIRED.inc(done.expired)
