@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from core.errors import UsageError
 
 REGISTRY = CollectorRegistry()
+_CALLS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120, 600, 3600)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 FILES = Counter("ingest_files", "Files by stage and outcome", ["stage", "outcome"], registry=REGISTRY)
@@ -29,6 +30,17 @@ CONNECTIONS = Gauge("ingest_connections_granted", "iRODS connections this pod ma
 CLAIM_SECONDS = Histogram(
     "ingest_claim_seconds", "Time of one claim", ["stage"], buckets=_FAST, registry=REGISTRY
 )  # fmt: skip
+IRODS_FEATURE = Gauge(
+    "ingest_irods_feature", "1 for each fast call of iRODS in use, 0 for one forbidden or refused", ["feature"],
+    registry=REGISTRY,
+)  # fmt: skip
+IRODS_CALL_SECONDS = Histogram(
+    "ingest_irods_call_seconds", "Time from an iRODS request to its whole reply", ["api", "call"], buckets=_CALLS,
+    registry=REGISTRY,
+)  # fmt: skip
+IRODS_ERRORS = Counter(
+    "ingest_irods_errors", "Negative answers of iRODS and lost connections", ["api", "call", "error"], registry=REGISTRY
+)
 TURNED = Gauge("ingest_loop_turned_timestamp_seconds", "When the loop last turned", registry=REGISTRY)
 
 

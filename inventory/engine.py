@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import IO
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -77,6 +77,11 @@ class Database:
             if _lost(error):
                 raise self._away(error) from error
             raise
+
+    def version(self) -> str:
+        """The server's version, as it says it. Raises Unavailable."""
+        with self.begin() as connection:
+            return str(connection.execute(text("SHOW server_version")).scalar_one())
 
     def close(self) -> None:
         self.engine.dispose()

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from core.settings_file import Loaded
 from core.settings_sources import setting_fields
+from scripts.connect import ask
 from scripts.frame import Invocation
 
 MASK = "********"
@@ -23,23 +24,34 @@ def group() -> None:
 
 @group.command("check")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, by key, instead of YAML.")
+@click.option("--connect", is_flag=True, help="Connect to the inventory and to iRODS as well, and show what they are.")
 @click.pass_obj
-def check(invocation: Invocation, as_json: bool) -> None:
+def check(invocation: Invocation, as_json: bool, connect: bool) -> None:
     """Check the settings and print what is in force.
 
     Each value is followed by where it comes from: default, a line of config.yml, or an environment variable. Passwords
     are masked. Bad settings are refused with exit code 2.
+
+    With --connect it also shows, below `connected`, the versions of both servers, the user and zone that iRODS takes us
+    for, and each fast call of iRODS as available, forbidden by the settings, or refused by the server. Nothing is changed.
+    A service that cannot be used is shown with its error, and the exit code is that error's.
     """
     loaded = invocation.load()
+    answers, problem = ask(loaded.settings) if connect else ({}, None)
     if as_json:
-        click.echo(json.dumps(_by_key(loaded), indent=2))
+        connected = {"connected": answers} if connect else {}
+        click.echo(json.dumps(_by_key(loaded) | connected, indent=2))
     else:
         _print_yaml(loaded)
+        if connect:
+            click.echo(yaml.safe_dump({"connected": answers}, sort_keys=False, width=10_000), nl=False)
+    if problem is not None:
+        raise problem
 
 
-def _by_key(loaded: Loaded) -> dict[str, dict[str, object]]:
+def _by_key(loaded: Loaded) -> dict[str, object]:
     """Return for each key its value, the kind of place it comes from and the place."""
-    answer: dict[str, dict[str, object]] = {}
+    answer: dict[str, object] = {}
     for key in setting_fields():
         given = loaded.origins.get(key)
         source, place = (given.layer, given.place) if given else ("default", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core import metrics
 from core.errors import FileError
 from core.settings import IrodsSettings
 
@@ -42,6 +43,8 @@ class Features:
             self._allowed |= {BUNDLE, PACK}
         self.refusals: dict[str, str] = {}
         """Why a way that was allowed is not used any more."""
+        for name in OPTIONAL:
+            metrics.IRODS_FEATURE.labels(name).set(name in self._allowed)
 
     def __contains__(self, name: str) -> bool:
         return name in self._allowed
@@ -54,4 +57,5 @@ class Features:
         """Note how the server answered a way; one that it does not know or not allow is not tried again."""
         if problem.error in REFUSALS and name in self._allowed:
             self._allowed.discard(name)
+            metrics.IRODS_FEATURE.labels(name).set(0)
             self.refusals[name] = f"refused by the server: {problem}"

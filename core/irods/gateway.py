@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from core import paths
-from core.errors import Permanent, UsageError
 from core.irods import (
     as_replica,
     batches,
@@ -33,17 +31,15 @@ from core.irods.features import Features
 from core.irods.probe import probe
 from core.irods.register import Registration
 from core.irods.replicas import Replica
-from core.irods.resources import Resource
 from core.irods.session import Session
 from core.irods.targets import Server
 from core.irods.verify import Verified, Wanted
 from core.irods.verify_many import Expected, How, verify_many
+from core.irods.zone import Zone
 from core.outcome import Outcome
 from core.settings import IrodsSettings, VerifyLevel
 
 STAGING = ".ingest_staging"
-REREAD_SECONDS = 60
-"""How soon the resources are read again for a name that was not among them."""
 
 
 class Gateway:
@@ -65,8 +61,7 @@ class Gateway:
         self._settings = settings
         self._session = Session(settings, as_user)
         self._features = Features(settings)
-        self._resources: dict[str, Resource] = {}
-        self._resources_read = 0.0
+        self._zone = Zone(self._session)
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +74,11 @@ class Gateway:
     def close(self) -> None:
         """Close the connection; a later verb connects again."""
         self._session.close()
+
+    @property
+    def where(self) -> str:
+        """host:port of the server."""
+        return self._session.where
 
     @property
     def connects(self) -> int:
@@ -110,7 +110,7 @@ class Gateway:
         """Whether `operation` (a job's) can use that resource; `UsageError` when it is unknown, or not a root for
         put, or neither leaf nor root for registration."""
         with targets.at_start():
-            resources.check(self._known(name), name, operation)
+            resources.check(self._zone.known(name), name, operation)
 
     def make_collections(self, path: str, known: set[str] | None = None) -> None:
         """Make a collection and its missing ancestors, parent before child (681).
@@ -153,7 +153,7 @@ class Gateway:
             checksum=checksum,
             resource=resource,
             overwrite=overwrite,
-            resources=self._known(resource),
+            resources=self._zone.known(resource),
             metadata=metadata,
             acl=acl,
         )
@@ -192,7 +192,7 @@ class Gateway:
             size,
             resource=resource,
             overwrite=overwrite,
-            resources=self._known(resource),
+            resources=self._zone.known(resource),
             progress=progress,
             streams=streams or self._settings.streams,
         )
@@ -213,7 +213,7 @@ class Gateway:
             read_at,
             size,
             resource=resource,
-            resources=self._known(resource),
+            resources=self._zone.known(resource),
             streams=streams or self._settings.streams,
         )
 
@@ -234,7 +234,7 @@ class Gateway:
         """
         paths.check_logical(path)
         row = Registration(path, physical_path, size, modified_at, checksum)
-        register.register(self._session, row, self._resource(resource))
+        register.register(self._session, row, self._zone.resource(resource))
 
     def register_as_replica(
         self, path: str, physical_path: str, size: int, modified_at: int, *, resource: str, checksum: str | None = None
@@ -263,9 +263,9 @@ class Gateway:
         )
 
     def _register_as_replica(self, row: Registration, name: str) -> None:
-        resource = self._resource(name)
+        resource = self._zone.resource(name)
         assert resource is not None
-        leaves = self._leaves(name)
+        leaves = self._zone.leaves(name)
         assert leaves is not None
         as_replica.register_as_replica(self._session, row, resource, leaves)
 
@@ -280,7 +280,7 @@ class Gateway:
             lambda: annotate_done(
                 self._session,
                 [(row.path, row) for row in rows],
-                bulk.register_many(self._session, rows, self._resource(resource), self._features),
+                bulk.register_many(self._session, rows, self._zone.resource(resource), self._features),
             ),
         )
 
@@ -295,7 +295,7 @@ class Gateway:
 
         def work() -> list[Outcome]:
             limit = self._settings.single_buffer_bytes
-            how = Bundling(self._staging, resource, overwrite, limit, self._known(resource))
+            how = Bundling(self._staging, resource, overwrite, limit, self._zone.known(resource))
             outcomes = bundle.put_bundle(self._session, collection, files, how, self._features)
             return annotate_done(self._session, [(f"{collection}/{file.relative}", file) for file in files], outcomes)
 
@@ -311,7 +311,7 @@ class Gateway:
         """
 
         def work() -> list[Outcome]:
-            how = How(level, lambda: self._staging, self._known(), self._leaves(resource))
+            how = How(level, lambda: self._staging, self._zone.known(), self._zone.leaves(resource))
             return verify_many(self._session, collection, files, how, self._features)
 
         return batches.all_at_once(files, work)
@@ -340,7 +340,7 @@ class Gateway:
         `resource` a good replica must lie on it or below it. `checksum` may be None below rehash. A user who may only
         read can verify at every level.
         """
-        wanted = Wanted(size, checksum, self._leaves(resource))
+        wanted = Wanted(size, checksum, self._zone.leaves(resource))
         return verify.verify(self._session, path, wanted, level)
 
     def remove(self, path: str, *, force: bool) -> None:
@@ -368,37 +368,3 @@ class Gateway:
     @cached_property
     def _is_admin(self) -> bool:
         return targets.is_admin(self._session)
-
-    def _known(self, name: str | None = None) -> dict[str, Resource]:
-        """The zone's resources; read again for a name that is not among them.
-
-        An agent learns the resources when it starts and never again, so they are read on a connection of their age:
-        what is known here, the agent knows too.
-        """
-        unknown = name is not None and name not in self._resources
-        too_young = time.monotonic() - self._resources_read < REREAD_SECONDS
-        if not self._resources or (unknown and not too_young):
-            self._session.close()
-            self._resources = resources.read_resources(self._session)
-            self._resources_read = time.monotonic()
-        return self._resources
-
-    def _leaves(self, name: str | None) -> frozenset[int] | None:
-        """The ids of the leaves at or below a resource; None for no resource."""
-        if name is None:
-            return None
-        known = self._known(name)
-        if name not in known:
-            raise Permanent("wrong_resource", f"resource {name!r} does not exist", "list resources with `ilsresc`")
-        return frozenset(leaf.id for leaf in resources.leaves(known, name))
-
-    def _resource(self, name: str | None) -> Resource | None:
-        """The resource to register on; a wrong one is the job's fault, found at its start, and here the file's."""
-        if name is None:
-            return None
-        known = self._known(name)
-        try:
-            resources.check(known, name, "register")
-        except UsageError as problem:
-            raise Permanent("wrong_resource", problem.message, problem.hint) from problem
-        return known[name]

@@ -16,7 +16,8 @@ from irods.exception import NetworkException, iRODSException
 from irods.pool import Pool
 
 from core.errors import FileError, Outage, UsageError
-from core.irods import errors, wire
+from core.irods import counted, errors, wire
+from core.irods.counted import Counted
 from core.irods.environment import read_account
 from core.irods.messages import Api, Packable
 from core.settings import IrodsSettings
@@ -57,6 +58,7 @@ class Session:
         self._connection: Any = None
         self._born = 0.0
         self._held = 0
+        self._counted = Counted()
         self.connects = 0
         """Connections made so far."""
 
@@ -100,12 +102,13 @@ class Session:
     def send(self, api: Api, message: Packable, stream: wire.Buffer = b"") -> None:
         """The first half of `call`; its reply must be received before anything else is called on another thread."""
         body = message.pack().encode("utf-8")
+        sock = self._connected().socket
+        self._counted.sent(api)
         try:
-            wire.send(self._connected().socket, api, body, stream)
+            wire.send(sock, api, body, stream)
             self._calls += 1
         except OSError as problem:
-            self.close()
-            raise errors.lost(problem, self.where) from problem
+            raise self._lost(problem) from problem
 
     def receive(self, *, path: str = "", accept: AbstractSet[int] = frozenset()) -> wire.Reply:
         """The second half of `call`."""
@@ -115,8 +118,8 @@ class Session:
         try:
             reply = wire.receive(self._connection.socket)
         except OSError as problem:
-            self.close()
-            raise errors.lost(problem, self.where) from problem
+            raise self._lost(problem) from problem
+        self._counted.answered(reply.status)
         if reply.status < 0 and accept is not EVERYTHING and errors.nominal(reply.status) not in accept:
             if errors.nominal(reply.status) in errors.POISONED | errors.LOGIN_OVER:
                 self.close()
@@ -139,8 +142,7 @@ class Session:
         try:
             self._connection.socket.sendall(value.to_bytes(4, "big"))
         except OSError as problem:
-            self.close()
-            raise errors.lost(problem, self.where) from problem
+            raise self._lost(problem) from problem
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -176,7 +178,7 @@ class Session:
 
     def close(self) -> None:
         """Leave the server, politely if it still listens. A later call connects again."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._counted = self._connection, None, Counted()
         if connection is None or connection.socket is None:
             return
         farewell = wire.frame("RODS_DISCONNECT", 0)
@@ -202,7 +204,24 @@ class Session:
             self.connects += 1
         return self._connection
 
+    def _lost(self, problem: OSError) -> Outage:
+        """The connection broke: it is closed, and the error says what that means."""
+        error = errors.lost(problem, self.where)
+        self._counted.lost(error.error)
+        self.close()
+        return error
+
     def _connect(self) -> Any:
+        began = time.monotonic()
+        try:
+            connection = self._log_in()
+        except FileError as problem:
+            counted.failed(counted.CONNECT, problem.error)
+            raise
+        counted.connected(began)
+        return connection
+
+    def _log_in(self) -> Any:
         if self._account_used:
             self._account = self._account_again()
         self._account_used = True

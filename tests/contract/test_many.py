@@ -201,7 +201,7 @@ def test_a_bundle_never_writes_to_a_registered_file(either: Gateway, home: str, 
 
 def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gateway, home: str, resource: str) -> None:
     files = small_files([f"f{index}" for index in range(6)])
-    how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._known())
+    how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._zone.known())
     tar = f"{how.staging}/killed.tar"
     packed = bundle.pack(files)
     gateway.put_bytes(tar, packed, checksum=checksum_of_chunks(packed), resource=resource, overwrite=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import text
 
 from inventory import jobs, queries
@@ -172,3 +174,27 @@ def test_no_secret_is_in_rows_logs_or_dumps(world: World, source: Path) -> None:
     for secret in secrets:
         assert not secret or secret not in shown
     world.stop()
+
+
+def test_what_is_connected_to_is_shown_with_its_fast_calls(world: World) -> None:
+    done = world.ingest("config", "check", "--connect", "--json")
+    assert done.returncode == 0, done.stderr
+    connected = json.loads(done.stdout)["connected"]
+    assert connected["inventory"]["server"].startswith("PostgreSQL ")
+    irods = connected["irods"]
+    assert (irods["zone"], irods["rodsadmin"]) == (world.settings.irods.zone, True)
+    assert irods["server"].startswith("iRODS ")
+    assert irods["features"]["bundle"] == "available"
+    world.environment["INGEST_IRODS__BUNDLES"] = "false"
+    done = world.ingest("config", "check", "--connect")
+    assert yaml.safe_load(done.stdout)["connected"]["irods"]["features"]["pack"] == "forbidden by the settings"
+
+
+def test_one_service_that_is_away_does_not_hide_the_other(world: World) -> None:
+    world.environment["INGEST_IRODS__PORT"] = "1"
+    done = world.ingest("config", "check", "--connect")
+    assert "irods.port" in told(done)
+    assert done.returncode == 4
+    connected = yaml.safe_load(done.stdout)["connected"]
+    assert connected["inventory"]["schema"]
+    assert "irods.port" in connected["irods"]["error"]
