@@ -2,7 +2,7 @@
 # make test   everything a change must pass: lint, types, import contracts, tests
 # make lint   the same without the tests
 # make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
-# make docs   write config.yml, docs/settings.md and docs/commands.md from the code
+# make docs   write config.yml and docs/settings.md, commands.md and errors.md from the code
 # make clean  remove the demo's data and all caches
 
 PYTHON_IN_VENV := .venv/bin/python

@@ -17,6 +17,8 @@ from inventory.claims import SUSPECT_REAPS
 from inventory.engine import Database
 
 _LOCK = 0x1_0AD_0100  # advisory locks of the tasks, one number each
+FINISH_LOCK = _LOCK + 5
+"""Held while jobs are ended: who takes it first and then changes rows is seen by the next look for finished jobs."""
 BATCH = 10_000  # rows a statement may change, so that none holds its locks for long
 
 

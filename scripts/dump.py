@@ -62,7 +62,7 @@ STATES = (
 )
 
 
-@click.command("dump")
+@click.command("dump", short_help="Show every file: state, start, finish, pods, error.")
 @click.option("--job", help="Only this job.")
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(STATES), help="Only files in this state; may be repeated."

@@ -48,15 +48,16 @@ class Sections(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in self.sections.items():
             with formatter.section(title):
-                formatter.write_dl([(path, text) for name in names for path, text in _rows(self.commands[name])])
+                formatter.write_dl([_row(self.commands[name]) for name in names])
 
 
-def _rows(command: click.Command) -> list[tuple[str, str]]:
-    """Return (path, one line) of a command, or of each command of a group: two levels fit a screen."""
+def _row(command: click.Command) -> tuple[str, str]:
+    """Return (name, one line) of a command; a group's line names its commands, so that all of the help fits a screen."""
     assert command.name
+    said = command.get_short_help_str(limit=200)
     if not isinstance(command, click.Group):
-        return [(command.name, command.get_short_help_str(limit=90))]
-    return [(f"{command.name} {name}", inner.get_short_help_str(limit=90)) for name, inner in command.commands.items()]
+        return command.name, said
+    return command.name, f"{said.removesuffix('.')}: {', '.join(command.commands)}."
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:

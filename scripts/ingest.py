@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from scripts import config, dump, jobs, sandbox_servers, schema
+from scripts import config, dump, explain, failures, jobs, sandbox_servers, schema
 from scripts.frame import Invocation, Sections, run
 
 
@@ -37,6 +37,9 @@ ingest.add(config.group, "Set up")
 ingest.add(schema.group, "Set up")
 ingest.add(jobs.group, "Ingest")
 ingest.add(dump.dump, "Look")
+ingest.add(failures.failures, "Look")
+ingest.add(failures.retry, "Look")
+ingest.add(explain.explain, "Look")
 ingest.add(sandbox_servers.group, "Try out")
 
 

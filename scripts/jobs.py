@@ -140,7 +140,7 @@ def _as_line(job: Job, files: dict[str, int], size: int) -> str:
     return f"{job.name}: {job.state}, {job.settings.operation}, {sum(files.values())} files, {size} bytes: {states}"
 
 
-def _named(database: Database, name: str) -> Job:
+def named(database: Database, name: str) -> Job:
     from inventory import jobs
 
     job = jobs.find(database, name)
@@ -157,7 +157,7 @@ def stop(invocation: Invocation, name: str) -> None:
     from inventory import jobs
 
     with opened(invocation.settings().inventory) as database:
-        jobs.set_state(database, _named(database, name).id, "stopped")
+        jobs.set_state(database, named(database, name).id, "stopped")
     click.echo(f"stopped job {name}; `ingest job resume {name}` goes on")
 
 
@@ -169,7 +169,7 @@ def resume(invocation: Invocation, name: str) -> None:
     from inventory import jobs
 
     with opened(invocation.settings().inventory) as database:
-        jobs.set_state(database, _named(database, name).id, "running")
+        jobs.set_state(database, named(database, name).id, "running")
     click.echo(f"resumed job {name}")
 
 
@@ -181,7 +181,7 @@ def rescan(invocation: Invocation, name: str) -> None:
     from inventory import jobs
 
     with opened(invocation.settings().inventory) as database:
-        jobs.rescan(database, _named(database, name).id)
+        jobs.rescan(database, named(database, name).id)
     click.echo(f"job {name} is scanned again")
 
 
@@ -193,5 +193,5 @@ def retry(invocation: Invocation, name: str) -> None:
     from inventory import retries
 
     with opened(invocation.settings().inventory) as database:
-        files = retries.retry_dead(database, _named(database, name).id)
+        files = retries.retry_dead(database, named(database, name).id)
     click.echo(f"{files} files of job {name} are tried again")

@@ -1,4 +1,4 @@
-"""Write what is derived from the code: config.yml, docs/settings.md and docs/commands.md.
+"""Write what is derived from the code: config.yml, docs/settings.md, docs/commands.md and docs/errors.md.
 
 `make docs` runs it; the tests fail while a file is not current.
 """
@@ -16,6 +16,7 @@ import click
 import yaml
 from pydantic.fields import FieldInfo
 
+from core import hints
 from core.settings_file import SECRETS
 from core.settings_sources import WELL_KNOWN, section_models, variable_name
 from scripts.ingest import ingest
@@ -57,6 +58,20 @@ if it were not set. Line ends at the end of a value are dropped. Variables that 
 working directory, `~` is the home directory. The URL of the inventory may begin with `postgres://`, `postgresql://` or
 `postgresql+psycopg2://`; only in the environment may it hold a password, and `INVENTORY_PASSWORD` goes before that one.
 
+"""
+
+
+_ERRORS_HEADER = """\
+# Classes of failure
+
+<!-- Written by `make docs` from core/hints.py and core/irods/errors.py. -->
+
+The classes that `ingest failures`, `ingest explain` and reports name, with what they mean and what to do. Any other class
+is the name of an iRODS code or of a Python exception; it is tried again like the rest, and its message has the words of
+the service. Once the cause is removed, `ingest retry --error CLASS` makes the files due again.
+
+| class | means | do |
+|---|---|---|
 """
 
 
@@ -134,12 +149,21 @@ def commands_text() -> str:
     return "".join(parts)
 
 
+def errors_text() -> str:
+    """Return docs/errors.md: every class of failure, what it means and what to do."""
+    parts = [_ERRORS_HEADER]
+    for name, (meaning, hint) in hints.all_classes().items():
+        parts.append(f"| `{name}` | {_cell(meaning)} | {_cell(hint)} |\n")
+    return "".join(parts)
+
+
 def texts() -> dict[Path, str]:
     """Return every derived file and what it must hold."""
     return {
         ROOT / "config.yml": config_text(),
         ROOT / "docs" / "settings.md": settings_text(),
         ROOT / "docs" / "commands.md": commands_text(),
+        ROOT / "docs" / "errors.md": errors_text(),
     }
 
 
