@@ -17,12 +17,18 @@ from inventory.workers import ALIVE
 
 
 class ClaimedCollection(NamedTuple):
-    """A directory whose collection is to be made; `path` is escaped and relative, '' for the job's target itself."""
+    """A directory whose collection is to be made; `path` is escaped and relative, '' for the job's target itself.
+
+    `begun` means that a worker was about to make it before. `changed` means that the collection is made, and that only the
+    event of its change is due.
+    """
 
     directory_id: int
     job_id: int
     shard: int
     path: str
+    begun: bool = False
+    changed: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}/"
@@ -45,19 +51,55 @@ def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> l
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), wanted AS MATERIALIZED (
-                    SELECT d.id FROM inventory.directory d LEFT JOIN inventory.directory p ON p.id = d.parent_id
+                    SELECT d.id, d.collection_begun AS begun
+                    FROM inventory.directory d LEFT JOIN inventory.directory p ON p.id = d.parent_id
                     WHERE d.job_id = ANY(:jobs) AND d.collection_made_at IS NULL AND NOT d.collection_dead
                       AND d.collection_claimed_by IS NULL AND d.state <> 'vanished'
                       AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
                       AND (d.parent_id IS NULL OR p.collection_made_at IS NOT NULL OR p.collection_dead)
                       AND EXISTS (SELECT FROM alive)
                     ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
-                UPDATE inventory.directory d SET collection_claimed_by = :worker
+                UPDATE inventory.directory d SET collection_claimed_by = :worker, collection_begun = true
                 FROM wanted WHERE d.id = wanted.id
-                RETURNING d.id, d.job_id, d.shard, d.path"""),
+                RETURNING d.id, d.job_id, d.shard, d.path, wanted.begun"""),
             {"worker": worker, "jobs": list(jobs), "limit": limit},
         )
-        return [ClaimedCollection(r.id, r.job_id, r.shard, r.path) for r in sorted(rows, key=lambda r: r.path)]
+        return [ClaimedCollection(*row) for row in sorted(rows, key=lambda r: str(r.path))]
+
+
+def claim_changed(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedCollection]:
+    """Claim up to `limit` directories that have changed since their collection was made, for the event of that."""
+    if not jobs:
+        return []
+    with database.begin() as connection:
+        rows = connection.execute(
+            text(f"""
+                WITH alive AS MATERIALIZED ({ALIVE}), changed AS MATERIALIZED (
+                    SELECT d.id FROM inventory.directory d
+                    WHERE d.job_id = ANY(:jobs) AND d.collection_changed AND d.collection_claimed_by IS NULL
+                      AND NOT d.collection_dead AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
+                      AND EXISTS (SELECT FROM alive)
+                    ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+                UPDATE inventory.directory d SET collection_claimed_by = :worker
+                FROM changed WHERE d.id = changed.id
+                RETURNING d.id, d.job_id, d.shard, d.path, true, true"""),
+            {"worker": worker, "jobs": list(jobs), "limit": limit},
+        )
+        return [ClaimedCollection(*row) for row in rows]
+
+
+def told(database: Database, worker: int, directories: Sequence[int]) -> None:
+    """Record that the event of a change was heard; a further change seen meanwhile counts as heard with it."""
+    if not directories:
+        return
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                UPDATE inventory.directory SET collection_changed = false, collection_claimed_by = NULL,
+                    collection_attempts = 0, collection_retry_at = NULL
+                WHERE id = ANY(:ids) AND collection_claimed_by = :worker"""),
+            {"ids": list(directories), "worker": worker},
+        )
 
 
 def claim_gone(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedCollection]:
@@ -93,7 +135,7 @@ def removed(database: Database, worker: int, directories: Sequence[int]) -> None
     with database.begin() as connection:
         connection.execute(
             text("""
-                UPDATE inventory.directory SET collection_made_at = NULL, collection_claimed_by = NULL
+                UPDATE inventory.directory SET collection_made_at = NULL, collection_claimed_by = NULL, collection_changed = false
                 WHERE id = ANY(:ids) AND collection_claimed_by = :worker AND state = 'vanished'"""),
             {"ids": list(directories), "worker": worker},
         )
@@ -106,7 +148,7 @@ def made(database: Database, worker: int, directories: Sequence[int]) -> None:
     with database.begin() as connection:
         connection.execute(
             text("""
-                UPDATE inventory.directory SET collection_made_at = now(), collection_retry_at = NULL,
+                UPDATE inventory.directory SET collection_made_at = now(), collection_retry_at = NULL, collection_begun = false,
                     collection_claimed_by = nullif(collection_claimed_by, :worker)
                 WHERE id = ANY(:ids) AND collection_made_at IS NULL"""),
             {"ids": list(directories), "worker": worker},
@@ -118,7 +160,7 @@ def release(database: Database, worker: int, directories: Sequence[int]) -> None
     with database.begin() as connection:
         connection.execute(
             text(
-                "UPDATE inventory.directory SET collection_claimed_by = NULL"
+                "UPDATE inventory.directory SET collection_claimed_by = NULL, collection_begun = false"
                 " WHERE id = ANY(:ids) AND collection_claimed_by = :worker"
             ),
             {"ids": list(directories), "worker": worker},

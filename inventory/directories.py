@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from inventory.engine import Database
-from inventory.workers import ALIVE
+from inventory.workers import ALIVE, MAY_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _claim_of(connection: Connection, worker: int, job: int, limit: int) -> list
             WITH alive AS MATERIALIZED ({ALIVE}), due AS MATERIALIZED (
                 SELECT d.id, d.scan_started_at IS NULL AS first FROM inventory.directory d
                 WHERE d.job_id = :job AND d.state IN ('pending', 'scanned') AND d.next_scan_at <= now()
-                  AND EXISTS (SELECT FROM alive)
+                  AND EXISTS (SELECT FROM alive) AND EXISTS (SELECT FROM inventory.job j WHERE j.id = :job AND {MAY_RUN})
                 ORDER BY d.next_scan_at, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
             UPDATE inventory.directory d
             SET state = 'scanning', claimed_by = :worker, scan_started_at = now()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from inventory import activity, workers
+from inventory import activity, endings, passes, workers
 from inventory.claims import SUSPECT_REAPS
 from inventory.engine import Database
 
@@ -150,6 +150,7 @@ def _reap_directories(connection: Connection, gone: Sequence[int]) -> None:
         text("UPDATE inventory.directory SET collection_claimed_by = NULL WHERE collection_claimed_by = ANY(:gone)"),
         {"gone": list(gone)},
     )
+    passes.reap(connection, gone)
 
 
 def _promote(database: Database) -> int:
@@ -193,26 +194,9 @@ def _forget(database: Database, activity_hours: float) -> None:
 
 
 def _finish_jobs(database: Database) -> list[int]:
-    """End single-pass jobs in which nothing is left to scan, to make, to load or to verify."""
+    """Begin and end passes, and end single-pass jobs with theirs."""
     with _alone(database, 5) as connection:
         if connection is None:
             return []
-        done = connection.execute(
-            text("""
-                UPDATE inventory.job j SET state = 'finished', finished_at = now()
-                WHERE state = 'running'
-                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id
-                                  AND d.state IN ('pending', 'scanned') AND d.next_scan_at IS NOT NULL)
-                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL)
-                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_made_at IS NULL
-                                  AND NOT d.collection_dead AND d.state <> 'vanished')
-                  AND NOT EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state = 'vanished'
-                                  AND d.collection_made_at IS NOT NULL AND NOT d.collection_dead
-                                  AND j.settings ->> 'delete_mode' <> 'do_not_delete')
-                  AND NOT EXISTS (SELECT FROM inventory.progress_now p JOIN inventory.shard s ON s.id = p.shard
-                                  WHERE s.job_id = j.id AND p.files > 0
-                                    AND (p.state IN ('discovered', 'loading', 'loaded', 'verifying', 'deleting')
-                                         OR p.state = 'vanished' AND j.settings ->> 'delete_mode' <> 'do_not_delete'))
-                RETURNING id""")
-        )
-        return list(done.scalars())
+        passes.ensure(connection)
+        return endings.finish_jobs(connection, endings.finish_passes(connection))

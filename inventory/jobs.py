@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,21 @@ from sqlalchemy.exc import IntegrityError
 
 from core.errors import UsageError
 from core.settings import JobSettings
+from inventory import passes
 from inventory.engine import Database
 from inventory.partitions import add_shards, make_shards, shards_for
+from inventory.workers import MAY_RUN
 
-_COLUMNS = "id, name, state, source_url, target_collection, settings, started_at, finished_at"
+_COLUMNS = "id, name, state, source_url, target_collection, settings, started_at, finished_at, handler"
+
+
+@dataclass(frozen=True)
+class HandlerRecord:
+    """A job's event handler: the name of its file, the digest of it, and the events it has a say in."""
+
+    file: str
+    sha256: str
+    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,16 @@ class Job:
     started_at: datetime
     finished_at: datetime | None
     shards: tuple[int, ...] = ()
+    handler: HandlerRecord | None = None
+    begun: bool = True
+    """False while its pre_job is due: then nothing of it is claimed."""
+
+    def hears(self, *events: str) -> bool:
+        """Whether the job has an event handler with a say in any of these."""
+        return self.handler is not None and not set(events).isdisjoint(self.handler.overrides)
 
 
-def _job(row: Row[Any], shards: tuple[int, ...] = ()) -> Job:
+def _job(row: Row[Any], shards: tuple[int, ...] = (), *, begun: bool = True) -> Job:
     return Job(
         id=row.id,
         name=row.name,
@@ -44,6 +62,8 @@ def _job(row: Row[Any], shards: tuple[int, ...] = ()) -> Job:
         started_at=row.started_at,
         finished_at=row.finished_at,
         shards=shards,
+        handler=HandlerRecord(**row.handler | {"overrides": tuple(row.handler["overrides"])}) if row.handler else None,
+        begun=begun,
     )
 
 
@@ -58,7 +78,14 @@ def note(connection: Connection, actor: str, kind: str, job: int | None = None, 
 
 
 def start(
-    database: Database, name: str, source_url: str, target: str, settings: JobSettings, *, actor: str = "cli"
+    database: Database,
+    name: str,
+    source_url: str,
+    target: str,
+    settings: JobSettings,
+    *,
+    handler: HandlerRecord | None = None,
+    actor: str = "cli",
 ) -> Job:
     """Create a job with its shards and its root directory; pods begin at once.
 
@@ -68,16 +95,24 @@ def start(
         with database.begin() as connection:
             row = connection.execute(
                 text(
-                    "INSERT INTO inventory.job (name, source_url, target_collection, settings)"
-                    f" VALUES (:name, :source, :target, CAST(:settings AS jsonb)) RETURNING {_COLUMNS}"
+                    "INSERT INTO inventory.job (name, source_url, target_collection, settings, handler)"
+                    " VALUES (:name, :source, :target, CAST(:settings AS jsonb), CAST(:handler AS jsonb))"
+                    f" RETURNING {_COLUMNS}"
                 ),
-                {"name": name, "source": source_url, "target": target, "settings": settings.model_dump_json()},
+                {
+                    "name": name,
+                    "source": source_url,
+                    "target": target,
+                    "settings": settings.model_dump_json(),
+                    "handler": json.dumps(asdict(handler)) if handler else None,
+                },
             ).one()
             shards = make_shards(connection, row.id, shards_for(settings))
             connection.execute(
                 text("INSERT INTO inventory.directory (job_id, shard, path) VALUES (:job, :shard, '')"),
                 {"job": row.id, "shard": shards[0]},
             )
+            passes.ensure(connection)
             note(connection, actor, "job_started", row.id, name=name, source=source_url, target=target)
     except IntegrityError as error:
         raise UsageError(f"job {name!r} exists already", "choose another --name, or see `ingest job list`") from error
@@ -101,15 +136,16 @@ def find(database: Database, name: str) -> Job | None:
 
 
 def listed(database: Database, *, running: bool = False) -> list[Job]:
-    """All jobs, or the running ones, oldest first, each with its shards."""
+    """All jobs, or the running ones, oldest first, each with its shards; `begun` is whether its work may be claimed."""
     with database.begin() as connection:
         rows = connection.execute(
             text(f"""
-                SELECT {_COLUMNS}, (SELECT array_agg(s.id ORDER BY s.id) FROM inventory.shard s WHERE s.job_id = j.id) AS shards
+                SELECT {_COLUMNS}, {MAY_RUN} AS begun,
+                    (SELECT array_agg(s.id ORDER BY s.id) FROM inventory.shard s WHERE s.job_id = j.id) AS shards
                 FROM inventory.job j WHERE NOT :running OR state = 'running' ORDER BY id"""),
             {"running": running},
         )
-        return [_job(row, tuple(row.shards or ())) for row in rows]
+        return [_job(row, tuple(row.shards or ()), begun=row.begun) for row in rows]
 
 
 def rescan(database: Database, job: int, *, actor: str = "cli") -> None:

@@ -110,10 +110,12 @@ class Merge:
     them unchanged; their directories are due again so much later.
     """
 
-    def __init__(self, connection: Connection, worker: int, settle_seconds: float = 0) -> None:
+    def __init__(self, connection: Connection, worker: int, settle_seconds: float = 0, *, heard: bool = False) -> None:
+        """`heard` says that an event handler is to be told of collections whose directory has changed."""
         self._connection = connection
         self._worker = worker
         self._settle = settle_seconds
+        self._heard = heard
         self._digests: dict[int, tuple[int | None, int | None]] = {}  # by directory: of its listing, and its own time
         self._unchanged: set[int] = set()
         self._left: set[int] = set()  # directories with differences in files that are claimed
@@ -176,6 +178,8 @@ class Merge:
                 UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
                     steady = coalesce(d.listing_digest = r.digest AND d.modified_at = r.modified_at, false),
                     listing_digest = CASE WHEN NOT d.id = ANY(:unsettled) THEN r.digest END, modified_at = r.modified_at,
+                    collection_changed = d.collection_changed OR :heard AND d.collection_made_at IS NOT NULL
+                        AND d.scan_finished_at IS NOT NULL AND (r.digest IS NULL OR d.listing_digest IS DISTINCT FROM r.digest),
                     next_scan_at = now() + make_interval(secs => least(
                         CAST(:next AS float), CASE WHEN d.id = ANY(:unsettled) THEN CAST(:settle AS float) END,
                         CASE WHEN d.id = ANY(:left) THEN CAST(:again AS float) END))
@@ -191,6 +195,7 @@ class Merge:
                 "settle": self._settle,
                 "unsettled": unsettled,
                 "left": list(self._left),
+                "heard": self._heard,
                 "again": LOOK_AGAIN_SECONDS,
             },
         )

@@ -130,6 +130,8 @@ def drop_job(database: Database, job: int, archive_folder: Path | None) -> int:
         pass
     with database.begin() as connection:
         connection.execute(text("DELETE FROM inventory.shard WHERE job_id = :job"), {"job": job})
+        for table in ("pass", "handler_note"):
+            connection.execute(text(f"DELETE FROM inventory.{table} WHERE job_id = :job"), {"job": job})
         connection.execute(text("DELETE FROM inventory.job WHERE id = :job"), {"job": job})
     return len(shards)
 

@@ -41,7 +41,10 @@ class Rota:
         self._database = database
         self._worker = worker
         self._clock = clock
+        self.admits: Callable[[Job], bool] = lambda job: True
+        """Whether this pod can do a job's work; what it cannot it does not claim."""
         self._jobs: dict[int, Job] = {}
+        self._running: dict[int, Job] = {}
         self._known: dict[int, Job] = {}
         self._shards: list[int] = []
         self._next = worker
@@ -50,13 +53,20 @@ class Rota:
         self._stocked: dict[Stage, tuple[float, set[int]]] = {}
 
     def running(self) -> dict[int, Job]:
-        """The running jobs by id."""
+        """The running jobs by id whose work this pod may claim."""
         if self._clock() - self._read_at >= REFRESH_SECONDS:
-            self._jobs = {job.id: job for job in jobs.listed(self._database, running=True)}
-            self._known.update(self._jobs)
+            listed = jobs.listed(self._database, running=True)
+            self._running = {job.id: job for job in listed if self.admits(job)}
+            self._jobs = {job.id: job for job in self._running.values() if job.begun}
+            self._known.update(self._running)
             self._shards = [shard for job in self._jobs.values() for shard in job.shards]
             self._read_at = self._clock()
         return self._jobs
+
+    def hearing(self, *events: str) -> list[int]:
+        """The running jobs, begun or not, whose event handler has a say in any of these."""
+        self.running()
+        return [job.id for job in self._running.values() if job.hears(*events)]
 
     def job(self, job: int) -> Job:
         """A job something was claimed of, though it may have been stopped since."""

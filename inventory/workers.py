@@ -18,6 +18,12 @@ ALIVE = """
     WHERE id = :worker AND expired_at IS NULL AND stopped_at IS NULL FOR KEY SHARE
 """
 
+MAY_RUN = """
+    (NOT coalesce(j.handler -> 'overrides' ? 'pre_job', false) OR EXISTS (
+        SELECT FROM inventory.pass p WHERE p.job_id = j.id AND p.finished_at IS NULL AND p.pre_done_at IS NOT NULL))
+"""
+"""A condition on job j: whether what it has to do may be claimed."""
+
 
 class Lease:
     """A live worker row. `beat` is called from a thread of its own, with a connection of its own.

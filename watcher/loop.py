@@ -144,7 +144,7 @@ class WatchLoop:
             return
         directories = [one.directory for one in listings]
         with self._database.begin() as connection:
-            merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
+            merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
             count = merge.add_listings(listings)
             mine = merge.finish(directories, job.settings.rescan_seconds)
         self._done(directories, mine)
@@ -156,7 +156,7 @@ class WatchLoop:
         directory = part.directory
         total = self._part_of[1] if self._part_of[0] == directory.id else 0
         with self._database.begin() as connection:
-            merge = Merge(connection, self._member.worker, job.settings.settle_seconds)
+            merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
             if not last:
                 merge.add_listings([part])
                 if not directory.first:  # nothing can have vanished from what was never listed
@@ -202,3 +202,8 @@ class WatchLoop:
         listing.fail(
             self._database, self._member.worker, directory, name, str(error), retry_seconds=wait if again else None
         )
+
+
+def _heard(job: Job) -> bool:
+    """Whether an event handler is to be told of collections whose directory has changed."""
+    return job.hears("pre_coll_modify", "post_coll_modify")
