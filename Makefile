@@ -2,13 +2,14 @@
 # make test   everything a change must pass: lint, types, import contracts, tests
 # make lint   the same without the tests
 # make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
+# make lock   pin what the image installs, with hashes, in requirements/
 # make docs   write config.yml and docs/settings.md, commands.md and errors.md from the code
 # make clean  remove the demo's data and all caches
 
 PYTHON_IN_VENV := .venv/bin/python
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test lint soak docs clean
+.PHONY: demo test lint soak lock docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -29,6 +30,13 @@ lint: .venv/installed-dev
 
 soak: .venv/installed-dev
 	@$(PYTHON_IN_VENV) -m tests.soak
+
+# needs uv (`pip install uv`); the sandbox's lock holds the pods' versions
+UV_LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
+lock:
+	@$(UV_LOCK) pyproject.toml -o requirements/pods.lock
+	@$(UV_LOCK) pyproject.toml --extra sandbox -c requirements/pods.lock -o requirements/sandbox.lock
+	@$(UV_LOCK) requirements/build.in -o requirements/build.lock
 
 docs: .venv/installed-dev
 	@$(PYTHON_IN_VENV) -m scripts.write_docs
