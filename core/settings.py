@@ -101,8 +101,14 @@ class IrodsSettings(Section):
     session_calls: Count = 20_000
     """Requests after which a connection is replaced."""
     streams: Count = 1
-    """Connections that carry one file larger than single_buffer_bytes. All but one are opened for it alone, beyond
-    `connections` and uncounted in `max_connections`; worth a trial where a network is slow or far."""
+    """Connections that carry one file larger than single_buffer_bytes, where as many are free; worth a trial where a network
+    is slow or far."""
+    extra_streams: int = Field(default=4, ge=0)
+    """Connections beyond `connections` that all large files of one loader together may have when `streams` is above 1. They
+    count in `max_connections`."""
+    staging_seconds: Seconds = 86_400
+    """Age from which a tar that a dead pod left in a staging collection (.ingest_staging in a user's home) is removed. Far
+    more than any bundle or pack takes."""
     single_buffer_bytes: Count = 24 * 1024 * 1024
     """Files up to this size are put in one call that carries their checksum, and are held in memory, one for each of
     `connections`. Not more than 32 MiB."""
@@ -140,6 +146,9 @@ class JobSettings(Section):
     what the catalogue says."""
     resource: Word | None = None
     """The resource to put to (a root) or to register on (a leaf or standalone one). null: the server's default."""
+    as_user: Annotated[str, Field(pattern=r"^[^#/]+(#[^#/]+)?$")] | None = None
+    """The iRODS user to load and verify for, as name or name#zone: what is loaded belongs to this one. irods.user must be a
+    rodsadmin. null: irods.client_user, or else irods.user."""
     rescan_seconds: Seconds | None = None
     """Look at each directory again so long after its last scan. null: one single pass."""
     settle_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
@@ -155,6 +164,14 @@ class JobSettings(Section):
     """Failed attempts of one stage after which a file is a dead letter."""
     max_reloads: int = Field(default=2, ge=0)
     """How often a file is loaded again after its checksum disagreed."""
+
+    @property
+    def client(self) -> tuple[str, str] | None:
+        """Name and zone of `as_user`; the zone is '' where it is that of irods.user."""
+        if self.as_user is None:
+            return None
+        name, _, zone = self.as_user.partition("#")
+        return name, zone
 
 
 class WatcherSettings(Section):

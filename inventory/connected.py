@@ -8,9 +8,11 @@ from typing import TypeVar
 import structlog
 
 from core import metrics
+from core.irods import ExtraStreams
 from core.worker import Pipeline, Stage
 from inventory import connections
 from inventory.pod import Member
+from inventory.staging import StagingSweep
 
 GRANT_SECONDS = 2.0
 """How often a worker asks for its share."""
@@ -21,8 +23,11 @@ log = structlog.get_logger()
 class Connected:
     """The loop of a loader or a verifier: a pipeline with as many threads as it has connections."""
 
-    def __init__(self, member: Member, stage: Stage[Item], batch: int) -> None:
+    def __init__(self, member: Member, stage: Stage[Item], batch: int, extra: ExtraStreams | None = None) -> None:
+        """`extra` lends the stage's large files what is granted beyond a connection for each thread."""
         self._member = member
+        self._extra = extra
+        self._sweep = StagingSweep(member)
         worker, irods = member.settings.worker, member.settings.irods
         self._pipeline = Pipeline(
             stage,
@@ -46,6 +51,7 @@ class Connected:
             self._asked_at = float("-inf")
         if time.monotonic() - self._asked_at >= GRANT_SECONDS:
             self._ask()
+        self._sweep.step()
         return self._pipeline.step()
 
     def drain(self, seconds: float) -> bool:
@@ -54,12 +60,15 @@ class Connected:
 
     def _ask(self) -> None:
         irods = self._member.settings.irods
-        granted = connections.grant(
-            self._member.database, self._member.worker, irods.connections, irods.max_connections
-        )
+        wanted = irods.connections
+        if self._extra is not None and irods.streams > 1:
+            wanted += irods.extra_streams
+        granted = connections.grant(self._member.database, self._member.worker, wanted, irods.max_connections)
         self._asked_at = time.monotonic()
         if granted != self._granted:
-            log.info("connections", granted=granted, wanted=irods.connections)
+            log.info("connections", granted=granted, wanted=wanted)
             self._granted = granted
-            self._pipeline.allow(granted)
+            self._pipeline.allow(min(granted, irods.connections))
+            if self._extra is not None:
+                self._extra.allow(max(0, granted - irods.connections))
             metrics.CONNECTIONS.set(granted)

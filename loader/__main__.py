@@ -4,7 +4,15 @@ import sys
 
 from inventory import pod
 from inventory.connected import Connected
+from inventory.pod import Member
 from loader.stage import LoadStage
 
+
+def loop(member: Member) -> Connected:
+    """The loop of one loader."""
+    stage = LoadStage(member)
+    return Connected(member, stage, member.settings.loader.batch, extra=stage.extra)
+
+
 if __name__ == "__main__":
-    sys.exit(pod.run("loader", lambda member: Connected(member, LoadStage(member), member.settings.loader.batch)))
+    sys.exit(pod.run("loader", loop))

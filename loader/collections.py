@@ -54,7 +54,7 @@ class CollectionWork:
         path = logical_path(job.target_collection, item.collection.path)
         if item.collection.path:
             # what others have put there keeps the collection; it is not ours any more
-            self._connections.gateway().remove_empty_collection(path)
+            self._connections.gateway(job).remove_empty_collection(path)
             self._connections.forget_collection(path)
         return Done()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
-from core.irods import Gateway
+from core.irods import ExtraStreams, Gateway, Gateways
 from core.outcome import Done, Outcome
 from core.paths import logical_path
 from core.settings import IrodsSettings
@@ -14,20 +12,22 @@ from inventory.jobs import Job
 
 
 class Connections:
-    """Gateways by thread and sources by job, opened when first needed."""
+    """Gateways by thread and user, and sources by job, opened when first needed."""
 
     def __init__(self, settings: IrodsSettings) -> None:
         self.settings = settings
-        self._open = threading.local()
+        self._gateways = Gateways(settings)
         self._sources: dict[int, Source] = {}
         self._made: set[str] = set()  # collections known to exist; shared, for adding to a set is atomic
 
-    def gateway(self) -> Gateway:
-        """This thread's gateway."""
-        gateway: Gateway | None = getattr(self._open, "gateway", None)
-        if gateway is None:
-            gateway = self._open.gateway = Gateway(self.settings)
-        return gateway
+    @property
+    def extra(self) -> ExtraStreams:
+        """Lends connections to large files."""
+        return self._gateways.extra
+
+    def gateway(self, job: Job) -> Gateway:
+        """This thread's gateway, for the user that the job is for."""
+        return self._gateways.of(job.settings.client)
 
     def source(self, job: Job) -> Source:
         """The job's source."""
@@ -41,7 +41,7 @@ class Connections:
         if anew:
             self._made = {known for known in self._made if not f"{path}/".startswith(f"{known}/")}
         if path not in self._made and job.settings.operation != "no_op":
-            self.gateway().make_collections(path, self._made)
+            self.gateway(job).make_collections(path, self._made)
         return Done()
 
     def forget_collection(self, path: str) -> None:
@@ -49,6 +49,5 @@ class Connections:
         self._made.discard(path)
 
     def close(self) -> None:
-        """Close this thread's gateway; it connects again when it is used again."""
-        if (gateway := getattr(self._open, "gateway", None)) is not None:
-            gateway.close()
+        """Close what this thread has open; it connects again when it is used again."""
+        self._gateways.close()

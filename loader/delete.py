@@ -42,9 +42,9 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
     path = logical_path(job.target_collection, file.path)
     match job.settings.delete_mode:
         case "unregister":
-            connections.gateway().unregister(path)
+            connections.gateway(job).unregister(path)
         case "trash" | "no_trash":
-            connections.gateway().remove(path, force=job.settings.delete_mode == "no_trash")
+            connections.gateway(job).remove(path, force=job.settings.delete_mode == "no_trash")
         case "do_not_delete":
             return StillVanished()
         case _:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from core.errors import FileError
+from core.irods import ExtraStreams
 from core.outcome import Done, Outcome, Retry, Skipped, outcome_of
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
@@ -37,6 +38,11 @@ class LoadStage:
         self._member = member
         self._connections = Connections(member.settings.irods)
         self._collections = CollectionWork(member, self._connections)
+
+    @property
+    def extra(self) -> ExtraStreams:
+        """Lends connections to large files."""
+        return self._connections.extra
 
     def claim(self, limit: int) -> Sequence[Unit[Item]]:
         rota = self._member.rota
@@ -154,4 +160,4 @@ class LoadStage:
         return unmade
 
     def _loading(self, job: Job) -> Load:
-        return Load(job, self._connections.source(job), self._connections.gateway(), self._connections.settings)
+        return Load(job, self._connections.source(job), self._connections.gateway(job), self._connections.settings)

@@ -51,6 +51,7 @@ def opened(settings: InventorySettings) -> Iterator[Database]:
     "--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone."
 )
 @click.option("--verify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly files are verified.")
+@click.option("--as-user", help="The iRODS user, name or name#zone, to load and verify for.")
 @click.option("--resource", help="The iRODS resource to put to or to register on.")
 @click.option(
     "--rescan", "rescan_seconds", type=float, help="Scan again after so many seconds; single pass when left out."
@@ -84,8 +85,10 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     if jobs.find(database, chosen) is not None:
         raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
     open_source(url).check()
-    gateway = Gateway(settings.irods)
+    gateway = Gateway(settings.irods, as_user=settings.job.client)
     try:
+        if settings.job.client is not None:
+            gateway.check_user()
         gateway.check_target(collection)
         if settings.job.resource is not None:
             gateway.check_resource(settings.job.resource, settings.job.operation)

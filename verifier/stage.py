@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 
-from core.irods import Expected, Gateway
+from core.irods import Expected, Gateways
 from core.outcome import Dead, Done, Outcome
 from core.paths import logical_path
 from core.worker import Report, Reported, Unit, run_each, run_together
@@ -30,7 +30,7 @@ class VerifyStage:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self._open = threading.local()
+        self._gateways = Gateways(member.settings.irods)
 
     def claim(self, limit: int) -> Sequence[Unit[ClaimedFile]]:
         files = self._member.rota.claim_files("verify", limit)
@@ -75,8 +75,7 @@ class VerifyStage:
         custody.keep(member.database, member.worker, "verify", member.rota.shards, items)
 
     def end_thread(self) -> None:
-        if (gateway := getattr(self._open, "gateway", None)) is not None:
-            gateway.close()
+        self._gateways.close()
 
     def _verify(self, file: ClaimedFile) -> Outcome:
         job = self._member.rota.job(file.job_id)
@@ -84,22 +83,16 @@ class VerifyStage:
         if file.checksum is None and level == "rehash":
             return Dead("no_checksum", f"{file.path}: the inventory has no checksum of the source to compare with")
         path = logical_path(job.target_collection, file.path)
-        self._gateway().verify(
+        self._gateways.of(job.settings.client).verify(
             path, size=file.size, checksum=file.checksum, level=level, resource=job.settings.resource
         )
         return Done(level=level)
 
     def _verify_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
         job = self._member.rota.job(files[0].job_id)
-        return self._gateway().verify_many(
+        return self._gateways.of(job.settings.client).verify_many(
             logical_path(job.target_collection, files[0].directory),
             [Expected(file.name, file.size, file.checksum) for file in files],
             level=job.settings.verify_level,
             resource=job.settings.resource,
         )
-
-    def _gateway(self) -> Gateway:
-        gateway: Gateway | None = getattr(self._open, "gateway", None)
-        if gateway is None:
-            gateway = self._open.gateway = Gateway(self._member.settings.irods)
-        return gateway

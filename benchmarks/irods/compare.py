@@ -84,7 +84,7 @@ class Bench:
         gateway = stack.enter_context(Gateway(self.settings))
         gateway.server()
         gateway.check_resource("demoResc", "put")
-        gateway.clean_staging(0)
+        gateway.make_collections(gateway.staging)
         return gateway
 
     def client(self, stack: ExitStack) -> iRODSSession:

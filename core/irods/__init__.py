@@ -5,8 +5,10 @@ from core.irods.append import Appended
 from core.irods.bundle import SmallFile
 from core.irods.errors import Exists, Locked
 from core.irods.gateway import Gateway
+from core.irods.gateways import Gateways
 from core.irods.register import Registration
 from core.irods.replicas import Replica, Status
+from core.irods.streams import ExtraStreams
 from core.irods.targets import Server
 from core.irods.verify import Verified
 from core.irods.verify_many import Expected
@@ -16,7 +18,9 @@ __all__ = [
     "Appended",
     "Exists",
     "Expected",
+    "ExtraStreams",
     "Gateway",
+    "Gateways",
     "Locked",
     "Registration",
     "Replica",

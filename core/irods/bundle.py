@@ -87,12 +87,23 @@ def suits(resource: Resource, resources: Mapping[str, Resource]) -> bool:
 
 
 def remove_stale(session: Session, staging: str, before: int) -> int:
-    """Remove the tars below `staging` last modified before that time (microseconds since 1970); how many there were."""
+    """Remove the tars below `staging` last modified before that time (microseconds since 1970); how many there were.
+
+    One that cannot be removed keeps none of the others; its error is raised in the end.
+    """
     removed = 0
+    kept: FileError | None = None
     for path, rows in replicas.replicas_in(session, staging).items():
         if max(row.modified_at for row in rows) < before:
-            objects.remove(session, path, force=True)
-            removed += 1
+            try:
+                objects.remove(session, path, force=True)
+                removed += 1
+            except Outage:
+                raise
+            except FileError as problem:
+                kept = problem
+    if kept is not None:
+        raise kept
     return removed
 
 

@@ -24,6 +24,11 @@ class Locked(Transient):
     """A replica is intermediate or write-locked: another client is writing it, or one died while it was."""
 
 
+class NotForUser(Transient):
+    """The user that a job acts for does not exist, or who logs in may not act for others. Nobody else's files wait for
+    that: it is no outage."""
+
+
 class Meaning(NamedTuple):
     """What one code means: its name, the error it raises, a hint, and our word for it when the name is not the
     class."""
@@ -107,7 +112,7 @@ TABLE: dict[int, Meaning] = {
     -826000: Meaning("CAT_INVALID_AUTHENTICATION", Outage, _LOGIN, "auth"),
     -827000: Meaning("CAT_INVALID_USER", Outage, _LOGIN, "auth"),
     -828000: Meaning("CAT_INVALID_ZONE", Outage, _LOGIN, "auth"),
-    -832000: Meaning("CAT_INVALID_CLIENT_USER", Outage, _LOGIN, "auth"),
+    -832000: Meaning("CAT_INVALID_CLIENT_USER", Outage, "there is no such user to act for", "auth"),
     -840000: Meaning("CAT_PASSWORD_EXPIRED", Outage, "the password or PAM token has expired; log in again", "auth"),
     -910000: Meaning("REMOTE_SERVER_AUTHENTICATION_FAILURE", Outage, _LOGIN, "auth"),
     -993000: Meaning("PAM_AUTH_PASSWORD_FAILED", Outage, _LOGIN, "auth"),
@@ -177,6 +182,8 @@ LOCK_CODES = frozenset({INTERMEDIATE_REPLICA_ACCESS, LOCKED_DATA_OBJECT_ACCESS, 
 """Answers that a replica left behind by a dead client gives, depending on the call."""
 POISONED = frozenset({SYS_INTERNAL_ERR, OUT_OF_FILE_DESC, -860000, -7000})
 """Answers after which this agent cannot be trusted: the connection is replaced."""
+NOT_FOR_USER = frozenset({-832000, -39000})
+"""Answers to a login that are about the user to act for."""
 LOGIN_OVER = frozenset(code for code, entry in TABLE.items() if entry.word == "auth")
 """Answers after which the connection is replaced by one that logs in with the secret as it is then."""
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})

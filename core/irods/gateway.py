@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,7 @@ from core.irods.probe import probe
 from core.irods.register import Registration
 from core.irods.replicas import Replica
 from core.irods.session import Session
+from core.irods.streams import ExtraStreams
 from core.irods.targets import Server
 from core.irods.verify import Verified, Wanted
 from core.irods.verify_many import Expected, How, verify_many
@@ -52,14 +54,17 @@ class Gateway:
     `Unavailable`.
     """
 
-    def __init__(self, settings: IrodsSettings, *, as_user: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: IrodsSettings, *, as_user: tuple[str, str] | None = None, extra: ExtraStreams | None = None
+    ) -> None:
         """Reads environment file and password (`UsageError` when they are missing); connects at the first verb.
 
-        With `as_user` (name, zone) all is done for that user, instead of the one of the settings; who logs in must be a
-        rodsadmin then.
+        With `as_user` (name, zone, '' for the zone of who logs in) all is done for that user, instead of the one of the
+        settings; who logs in must be a rodsadmin then. With `extra` only as many streams are used as it lends.
         """
         self._settings = settings
         self._session = Session(settings, as_user)
+        self._extra = extra
         self._features = Features(settings)
         self._zone = Zone(self._session)
 
@@ -105,6 +110,10 @@ class Gateway:
         written. `Unavailable`: iRODS is away or refuses the login.
         """
         targets.check_target(self._session, collection)
+
+    def check_user(self) -> None:
+        """Whether there is a user that we act for, and who logs in may do so; `UsageError` when not."""
+        targets.check_user(self._session)
 
     def check_resource(self, name: str, operation: str) -> None:
         """Whether `operation` (a job's) can use that resource; `UsageError` when it is unknown, or not a root for
@@ -185,17 +194,18 @@ class Gateway:
         before `size`; else as `put_bytes`. `streams` is that of the settings when not given.
         """
         paths.check_logical(path)
-        return stream.put_stream(
-            self._session,
-            path,
-            read_at,
-            size,
-            resource=resource,
-            overwrite=overwrite,
-            resources=self._zone.known(resource),
-            progress=progress,
-            streams=streams or self._settings.streams,
-        )
+        with self._streams(streams, size) as count:
+            return stream.put_stream(
+                self._session,
+                path,
+                read_at,
+                size,
+                resource=resource,
+                overwrite=overwrite,
+                resources=self._zone.known(resource),
+                progress=progress,
+                streams=count,
+            )
 
     def append(
         self, path: str, read_at: stream.ReadAt, size: int, *, resource: str | None, streams: int | None = None
@@ -207,15 +217,16 @@ class Gateway:
         `put_stream`; nothing is ever `errors.Exists`.
         """
         paths.check_logical(path)
-        return append(
-            self._session,
-            path,
-            read_at,
-            size,
-            resource=resource,
-            resources=self._zone.known(resource),
-            streams=streams or self._settings.streams,
-        )
+        with self._streams(streams, size) as count:
+            return append(
+                self._session,
+                path,
+                read_at,
+                size,
+                resource=resource,
+                resources=self._zone.known(resource),
+                streams=count,
+            )
 
     def register(
         self,
@@ -317,8 +328,9 @@ class Gateway:
         return batches.all_at_once(files, work)
 
     def clean_staging(self, before: int) -> int:
-        """Remove what dead clients left in our user's staging collection before that time; how many tars that were."""
-        return bundle.remove_stale(self._session, self._staging, before)
+        """Remove what dead clients left in our user's staging collection before that time (microseconds since 1970), packs
+        left locked among it; how many tars that were. What cannot be removed is raised after the rest."""
+        return bundle.remove_stale(self._session, self.staging, before)
 
     def replicas(self, path: str) -> list[Replica]:
         """The replicas of one data object by number; [] when there is none (702)."""
@@ -359,11 +371,25 @@ class Gateway:
         return replicas.unlock(self._session, path, replicas.replicas(self._session, path))
 
     @cached_property
+    def staging(self) -> str:
+        """The collection where tars are for a moment, below the user's home; it need not exist yet."""
+        return f"/{self._session.zone}/home/{self._session.user}/{STAGING}"
+
+    @cached_property
     def _staging(self) -> str:
-        """Where tars are for a moment: below the user's home, on each use by one client under a name of its own."""
-        path = f"/{self._session.zone}/home/{self._session.user}/{STAGING}"
-        collections.make(self._session, path, set())
-        return path
+        """The same, made."""
+        collections.make(self._session, self.staging, set())
+        return self.staging
+
+    @contextmanager
+    def _streams(self, wanted: int | None, size: int) -> Iterator[int]:
+        """How many connections a file of this size gets: `wanted`, or what the settings say and can be lent."""
+        count = wanted or self._settings.streams
+        if self._extra is None:
+            yield count
+            return
+        with self._extra.lent(min(count, stream.most_streams(size)) - 1) as more:
+            yield 1 + more
 
     @cached_property
     def _is_admin(self) -> bool:

@@ -259,6 +259,9 @@ class Session:
 
     def _refused(self, code: int, problem: Exception) -> FileError:
         who = f"user {self.user}#{self.zone} on {self.where}"
+        if self._as_user is not None and errors.nominal(code) in errors.NOT_FOR_USER:
+            entry = errors.meaning(code)
+            return errors.NotForUser(entry.name, f"{entry.name} ({code}) at {who}", entry.hint)
         error = errors.error_for(code, who) if code else Outage("refused", f"iRODS refuses {who}: {problem}")
         # whatever keeps a session from starting is nobody's file
         return error if isinstance(error, Outage) else Outage(error.error, error.message, error.hint)

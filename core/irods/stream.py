@@ -110,6 +110,11 @@ def _put(
     return hasher.checksum
 
 
+def most_streams(size: int) -> int:
+    """How many streams have anything to do for so many bytes."""
+    return max(1, size // BUFFER_BYTES)
+
+
 def write(
     session: Session,
     source: Source,
@@ -131,7 +136,7 @@ def write(
         )
         # read and hashed in a thread of their own: that takes as long as sending them
         pieces = ahead(source.pieces(start, size, [hasher]), READ_AHEAD)
-        streams = min(streams, (size - start) // BUFFER_BYTES)
+        streams = min(streams, most_streams(size - start))
         if streams > 1:
             sending = parallel.write(session, path, descriptor, size, streams, pieces)
         else:

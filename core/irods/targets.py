@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from core import paths
 from core.errors import FileError, Permanent, Unavailable, UsageError
 from core.irods import collections
+from core.irods.errors import NotForUser
 from core.irods.queries import Column, equal, select
 from core.irods.session import Session
 
@@ -41,6 +42,21 @@ def is_admin(session: Session) -> bool:
     """Whether our user is a rodsadmin. One round trip (702)."""
     conditions = [(Column.USER_NAME, equal(session.user)), (Column.USER_ZONE, equal(session.zone))]
     return ("rodsadmin",) in select(session, (Column.USER_TYPE,), conditions)
+
+
+def check_user(session: Session) -> None:
+    """Whether our user exists, is no group, and who logs in may act for it. One round trip (702)."""
+    who = f"{session.user}#{session.zone}"
+    conditions = [(Column.USER_NAME, equal(session.user)), (Column.USER_ZONE, equal(session.zone))]
+    with at_start():
+        try:
+            kinds = {row[0] for row in select(session, (Column.USER_TYPE,), conditions)}
+        except NotForUser as problem:
+            raise UsageError(problem.message, problem.hint) from None
+    if not kinds or "rodsgroup" in kinds:
+        raise UsageError(
+            f"{who} is {'a group' if kinds else 'no user that can be seen'}", "name a user: name or name#zone"
+        )
 
 
 def check_target(session: Session, collection: str) -> None:

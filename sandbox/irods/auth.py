@@ -64,7 +64,7 @@ def admit(agent: Agent, name: str, zone: str, digest: bytes) -> None:
     """Check the proxy's password, then that it may act for the client user (recording users).
 
     CAT_INVALID_USER for an unknown name, CAT_INVALID_AUTHENTICATION for a wrong password, CAT_INVALID_CLIENT_USER for
-    an unknown client, CAT_INSUFFICIENT_PRIVILEGE_LEVEL when a user who is no rodsadmin acts for another.
+    an unknown client, SYS_PROXYUSER_NO_PRIV when a user who is no rodsadmin acts for another, known or not.
     """
     proxy = find_user(agent.catalogue, name, zone or agent.zone)
     if proxy is None:
@@ -74,10 +74,10 @@ def admit(agent: Agent, name: str, zone: str, digest: bytes) -> None:
     if not agent.challenge or password is None or not hmac.compare_digest(digest, digest_of(agent.challenge, password)):
         raise IrodsError(Code.CAT_INVALID_AUTHENTICATION)
     client = find_user(agent.catalogue, agent.startup["clientUser"], agent.startup["clientRcatZone"])
+    if not proxy.admin and (client is None or client.id != proxy.id):
+        raise IrodsError(Code.SYS_PROXYUSER_NO_PRIV)
     if client is None:
         raise IrodsError(Code.CAT_INVALID_CLIENT_USER)
-    if client.id != proxy.id and not proxy.admin:
-        raise IrodsError(Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL)
     agent.proxy, agent.client = proxy, client
 
 

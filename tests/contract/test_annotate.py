@@ -12,8 +12,8 @@ from irods.session import iRODSSession
 
 from core import paths
 from core.checksums import checksum_of
-from core.errors import FileError, Outage
-from core.irods import AVU, Expected, Gateway, Registration, SmallFile, source_path_avu
+from core.errors import FileError, Outage, Transient, UsageError
+from core.irods import AVU, Expected, Gateway, Gateways, Registration, SmallFile, source_path_avu
 from core.irods.session import Session
 from core.outcome import Done
 from core.settings import IrodsSettings
@@ -139,6 +139,39 @@ def _owner(administrator: iRODSSession, path: str) -> str:
 def test_only_rodsadmins_may_act_for_others(alices_settings: IrodsSettings, administrator: iRODSSession) -> None:
     with (
         Gateway(alices_settings, as_user=("rods", administrator.zone)) as gateway,
-        pytest.raises(Outage),
+        pytest.raises(Transient, match="rodsadmin"),
     ):
         gateway.replicas(f"/{administrator.zone}/home/rods/f")
+    with (
+        Gateway(alices_settings.model_copy(update={"client_user": "rods"})) as gateway,
+        pytest.raises(Outage, match="rodsadmin"),
+    ):
+        gateway.replicas(f"/{administrator.zone}/home/rods/f")
+
+
+@pytest.mark.parametrize("user", [("nobodyhere", ""), ("rods", "otherZone"), ("public", "")])
+def test_a_user_to_act_for_must_exist_and_be_no_group(irods_settings: IrodsSettings, user: tuple[str, str]) -> None:
+    with Gateway(irods_settings, as_user=user) as gateway, pytest.raises(UsageError, match=user[0]):
+        gateway.check_user()
+
+
+def test_a_user_to_act_for_is_checked(irods_settings: IrodsSettings, alices_settings: IrodsSettings) -> None:
+    with Gateway(irods_settings, as_user=(alices_settings.user, "")) as gateway:
+        gateway.check_user()
+    with Gateway(alices_settings, as_user=(irods_settings.user, "")) as gateway:
+        with pytest.raises(UsageError, match="rodsadmin"):
+            gateway.check_user()
+
+
+def test_a_thread_is_one_connection_whatever_the_number_of_users(
+    irods_settings: IrodsSettings, alices_settings: IrodsSettings, home: str
+) -> None:
+    gateways = Gateways(irods_settings)
+    mine, hers = gateways.of(), gateways.of((alices_settings.user, ""))
+    for gateway in (mine, hers, mine):
+        assert gateways.of((alices_settings.user, "") if gateway is hers else None) is gateway
+        gateway.replicas(f"{home}/absent")
+        assert [each._session._connection is not None for each in (mine, hers)] == [gateway is mine, gateway is hers]
+    assert (mine.connects, hers.connects) == (2, 1)
+    gateways.close()
+    assert mine._session._connection is None

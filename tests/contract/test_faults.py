@@ -296,7 +296,7 @@ def test_requests_of_single_verbs(server: SandboxServer, gateway: Gateway) -> No
 
 def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     gateway.check_resource("demoResc", "put")
-    gateway.clean_staging(0)
+    assert gateway._staging
     gateway.make_collections(f"{HOME}/d")
     wanted = files(500)
     before = dict(server.calls)

@@ -36,7 +36,7 @@ def gateway(gateway: Gateway, home: str) -> Gateway:
 
 
 def with_own_staging(gateway: Gateway, home: str) -> Gateway:
-    gateway._staging = f"{home}_staging"
+    gateway.staging = f"{home}_staging"
     gateway.make_collections(gateway._staging)
     return gateway
 

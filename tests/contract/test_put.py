@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from core import paths
 from core.checksums import SCHEMES, checksum_of
 from core.errors import Changed, Outage, Permanent, Transient
-from core.irods import Exists, Gateway, Locked, Status, objects, replicas, stream
+from core.irods import Exists, ExtraStreams, Gateway, Locked, Status, objects, replicas, stream
 from core.irods import put as put_module
 from core.irods.session import Session
+from core.settings import IrodsSettings
 
 MIB = 1024 * 1024
 BUFFER = stream.BUFFER_BYTES
@@ -368,3 +369,19 @@ def test_memory_is_bounded_by_the_buffer(gateway: Gateway, home: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * BUFFER
+
+
+def test_large_files_share_what_may_be_lent(irods_settings: IrodsSettings, home: str, resource: str) -> None:
+    data = os.urandom(8 * BUFFER)
+    extra = ExtraStreams()
+    with Gateway(irods_settings.model_copy(update={"streams": 4}), extra=extra) as gateway:
+        connects = gateway.connects + 1
+        for allowed, lent, more in ((0, 0, 0), (2, 0, 2), (2, 1, 1), (8, 0, 3)):
+            extra.allow(allowed)
+            with extra.lent(lent):
+                gateway.put_stream(
+                    f"{home}/f", lambda o, n: data[o : o + n], len(data), resource=resource, overwrite=True
+                )
+            connects += more
+            assert gateway.connects == connects
+        gateway.verify(f"{home}/f", size=len(data), checksum=checksum_of(data))

@@ -71,7 +71,7 @@ def test_a_proxy_acts_for_another(server: SandboxServer, session: iRODSSession) 
             put(proxy, f"{HOME}/a")
     for user, client in (("bob", "alice"), ("rods", "nobody")):
         with connect(server, user, user, client_user=client, client_zone="tempZone") as refused:
-            with pytest.raises((exception.CAT_INSUFFICIENT_PRIVILEGE_LEVEL, exception.CAT_INVALID_CLIENT_USER)):
+            with pytest.raises((exception.SYS_PROXYUSER_NO_PRIV, exception.CAT_INVALID_CLIENT_USER)):
                 refused.collections.get("/")
 
 

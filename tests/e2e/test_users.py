@@ -1,0 +1,89 @@
+"""Jobs that are run for a user, and what dead pods left in that user's staging collection."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from irods.models import Collection, DataObject
+
+from core.checksums import checksum_of
+from core.irods import Gateway
+from tests.e2e.test_bad_input import told
+from tests.e2e.world import World, eventually, hashes_of
+
+
+@pytest.fixture
+def alice(world: World) -> Iterator[str]:
+    """A rodsuser, in whose home the world's target is."""
+    name = f"alice{uuid.uuid4().hex[:8]}"
+    with world.irods() as session:
+        session.users.create(name, "rodsuser")
+    before, world.target = world.target, f"/{world.settings.irods.zone}/home/{name}/in"
+    yield name
+    for pod in world.pods.values():
+        pod.kill()
+        pod.wait()
+    with Gateway(world.settings.irods, as_user=(name, "")) as gateway:
+        for collection in (gateway.staging, world.target):
+            gateway.remove_collection(collection)
+    world.target = before
+    with world.irods() as session:
+        session.users.remove(name)
+
+
+def test_a_job_for_a_user_makes_what_belongs_to_that_user(world: World, alice: str, source: Path) -> None:
+    for number in range(30):
+        (source / f"f{number}").write_bytes(b"x" * number)
+    (source / "large").write_bytes(b"y" * (2 << 20))
+    world.start_job(source, "--as-user", alice)
+    world.start("watcher", "loader", "verifier")
+    world.wait_finished()
+    world.stop()
+    assert world.counts() == {"verified": 31}
+    with world.irods() as session:
+        rows = session.query(DataObject.owner_name, DataObject.name).filter(Collection.name == world.target)
+        assert {(row[DataObject.name], row[DataObject.owner_name]) for row in rows} == {
+            (path, alice) for path in hashes_of(source)
+        }
+
+
+@pytest.mark.parametrize("user", ["nobodyhere", "rods#otherZone", "public"])
+def test_a_user_that_cannot_be_acted_for_is_refused_at_the_start(world: World, source: Path, user: str) -> None:
+    done = world.ingest("job", "start", str(source), world.target, "--as-user", user)
+    assert user.partition("#")[0] in told(done)
+    assert done.returncode == 2
+
+
+def test_a_user_that_may_not_write_there_is_refused_at_the_start(world: World, alice: str, source: Path) -> None:
+    root = world.target.replace(alice, "rods")
+    done = world.ingest("job", "start", str(source), root, "--as-user", alice)
+    assert alice in told(done)
+    assert done.returncode == 2
+
+
+def test_what_dead_pods_left_in_staging_is_removed(sandbox_world: World, source: Path) -> None:
+    world = sandbox_world
+    with world.irods() as session:
+        session.users.create("alice", "rodsuser")
+    gateways = [Gateway(world.settings.irods), Gateway(world.settings.irods, as_user=("alice", ""))]
+    for gateway in gateways:
+        gateway.make_collections(gateway.staging)
+        gateway.put_bytes(
+            f"{gateway.staging}/left.tar", b"x", checksum=checksum_of(b"x"), resource=None, overwrite=False
+        )
+    world.environment["INGEST_IRODS__STAGING_SECONDS"] = "1"
+    world.target = "/tempZone/home/alice/in"
+    world.start_job(source, "--rescan", "600", "--as-user", "alice")
+    world.start("watcher", "verifier")
+    for gateway in gateways:
+        with gateway:
+            eventually("the tar is gone", partial(_is_gone, gateway, f"{gateway.staging}/left.tar"))
+    world.stop()
+
+
+def _is_gone(gateway: Gateway, path: str) -> bool:
+    return not gateway.replicas(path)
