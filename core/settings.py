@@ -160,6 +160,10 @@ class JobSettings(Section):
     trust_directory_mtime: bool = False
     """Do not list a directory whose own time and listing were the same at the last two scans. Only where the filesystem is
     honest about that time, and files are never changed in place: a change of a file's content does not change it."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Jobs of a higher priority go first: of others only what workers have room for is begun. Jobs of the same one take turns."""
+    max_in_flight: Count | None = None
+    """So many files of the job are loaded, verified or deleted at the same time, by all pods together. null: no limit."""
     max_attempts: Count = 8
     """Failed attempts of one stage after which a file is a dead letter."""
     max_reloads: int = Field(default=2, ge=0)

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, text
 
 from core import metrics
 from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Retry, Skipped, Vanished
-from inventory import activity
+from inventory import activity, flight
 from inventory.directories import unlearn
 from inventory.engine import Database
+from inventory.flight import Cap
 from inventory.workers import ALIVE
 
 Stage = Literal["load", "verify", "delete"]
@@ -120,9 +121,18 @@ def ready_state(stage: Stage) -> str:
 
 
 def claim(
-    database: Database, worker: int, stage: Stage, shard: int, limit: int, *, after: Key | None = None
+    database: Database,
+    worker: int,
+    stage: Stage,
+    shard: int,
+    limit: int,
+    *,
+    after: Key | None = None,
+    cap: Cap | None = None,
 ) -> list[ClaimedFile]:
     """Claim up to `limit` due files of one shard; an empty list when it is dry or this worker was declared dead.
+
+    With a `cap` no more than the job's files in flight allow, which may be none.
 
     `after` passes over all files up to that one, and with them over what they left in the index: while any transaction is
     older than them, the dead entries of claimed files cannot be removed, and a claim from the start reads them all.
@@ -131,6 +141,8 @@ def claim(
     beyond = "AND (f.directory_id, f.name) > (:directory, :name)" if after else ""
     directory, name = after or (0, "")
     with database.begin() as connection:
+        if cap is not None and (limit := min(limit, flight.room(connection, cap, stage))) <= 0:
+            return []
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), due AS MATERIALIZED (

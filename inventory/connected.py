@@ -52,6 +52,7 @@ class Connected:
         if time.monotonic() - self._asked_at >= GRANT_SECONDS:
             self._ask()
         self._sweep.step()
+        self._member.rota.running()  # also while nothing is claimed: what is not begun of a stopped job is given back
         return self._pipeline.step()
 
     def drain(self, seconds: float) -> bool:

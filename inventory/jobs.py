@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -149,11 +150,12 @@ def listed(database: Database, *, running: bool = False) -> list[Job]:
 
 
 def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
-    """Look at every directory of a job again, now, and compare every name; a finished or stopped job runs again."""
+    """Look at every directory of a job again, now, and compare every name; a finished or stopped job runs again.
+
+    Raises UsageError when it is cancelled.
+    """
     with database.begin() as connection:
-        connection.execute(
-            text("UPDATE inventory.job SET state = 'running', finished_at = NULL WHERE id = :job"), {"job": job}
-        )
+        _change(connection, job, "running", _BEFORE["running"] | {"finished"})
         connection.execute(
             text("""
                 UPDATE inventory.directory SET next_scan_at = now(), attempts = 0, steady = false, listing_digest = NULL,
@@ -164,11 +166,57 @@ def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
         note(connection, actor, "job_rescanned", job)
 
 
+_BEFORE: dict[str, frozenset[str]] = {
+    "running": frozenset({"running", "paused", "stopped"}),
+    "paused": frozenset({"running", "paused"}),
+    "stopped": frozenset({"running", "paused", "stopped"}),
+    "cancelled": frozenset({"running", "paused", "stopped", "cancelled"}),
+}
+"""From which states a person may bring a job into another one; a job that is there already stays there."""
+_HINTS = {
+    "finished": "`ingest job rescan` has it look at its source again",
+    "cancelled": "nothing of a cancelled job goes on; start another one",
+    "stopped": "`ingest job resume` goes on with it",
+}
+
+
 def set_state(database: Database, job: int, state: str, *, actor: str = "cli") -> None:
-    """Stop or resume a job: one statement, seen by every claim that follows."""
+    """Pause, stop, resume or cancel a job: one statement, seen by every claim that follows.
+
+    Raises UsageError when the job is in a state from which it cannot get there.
+    """
+    with database.begin() as connection:
+        _change(connection, job, state, _BEFORE[state])
+        note(connection, actor, f"job_{state}", job)
+
+
+def _change(connection: Connection, job: int, state: str, before: frozenset[str]) -> None:
+    changed = connection.execute(
+        text("""
+            UPDATE inventory.job SET state = CAST(:state AS inventory.job_state),
+                finished_at = CASE WHEN :state IN ('stopped', 'cancelled') THEN coalesce(finished_at, now()) END
+            WHERE id = :job AND state = ANY(CAST(:before AS inventory.job_state[]))"""),
+        {"job": job, "state": state, "before": sorted(before)},
+    )
+    if changed.rowcount == 0:
+        row = connection.execute(text("SELECT name, state FROM inventory.job WHERE id = :job"), {"job": job}).first()
+        if row is None:
+            raise UsageError(f"there is no job {job}", "see `ingest job list`")
+        raise UsageError(f"job {row.name!r} is {row.state}", _HINTS.get(row.state, "see `ingest job list`"))
+
+
+def refuse_cancelled(connection: Connection, name: str) -> None:
+    """Raises UsageError when a job is cancelled."""
+    state = connection.execute(text("SELECT state FROM inventory.job WHERE name = :name"), {"name": name}).scalar()
+    if state == "cancelled":
+        raise UsageError(f"job {name!r} is cancelled", _HINTS["cancelled"])
+
+
+def set_settings(database: Database, job: int, changes: Mapping[str, object], *, actor: str = "cli") -> None:
+    """Change settings of a job while it runs; pods go by them a second later. The values must be checked already."""
     with database.begin() as connection:
         connection.execute(
-            text("UPDATE inventory.job SET state = CAST(:state AS inventory.job_state) WHERE id = :job"),
-            {"job": job, "state": state},
+            text("UPDATE inventory.job SET settings = settings || CAST(:changes AS jsonb) WHERE id = :job"),
+            {"job": job, "changes": json.dumps(dict(changes))},
         )
-        note(connection, actor, f"job_{state}", job)
+        note(connection, actor, "job_changed", job, **changes)

@@ -107,7 +107,7 @@ def stocked(database: Database, state: str) -> set[int]:
 
 
 def drop_job(database: Database, job: int, archive_folder: Path | None) -> int:
-    """Remove a job that is finished or stopped, with all its rows, and return how many shards that were.
+    """Remove a job that is finished, stopped or cancelled, with all its rows, and return how many shards that were.
 
     With a folder each shard's files go first to `shard-ID.csv.gz` in it, and its failed attempts to `failures.csv.gz`. Shards
     are dropped one by one, so it may be ended at any moment and begun again. Raises UsageError while the job runs or a pod
@@ -148,7 +148,7 @@ def _check_at_rest(connection: Connection, job: int) -> None:
     ).first()
     if row is None:
         raise UsageError(f"there is no job {job}", "see `ingest job list`")
-    if row.state not in ("finished", "stopped"):
+    if row.state not in ("finished", "stopped", "cancelled"):
         raise UsageError(f"job {row.name!r} is {row.state}", "stop it first")
     if row.held or row.scanned:
         raise UsageError(f"pods still hold files of job {row.name!r}", "wait until they have given them back")

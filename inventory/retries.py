@@ -16,7 +16,7 @@ from core.errors import UsageError
 from inventory.engine import Database
 from inventory.failures import FailureState, Wanted
 from inventory.housekeeping import FINISH_LOCK
-from inventory.jobs import note
+from inventory.jobs import note, refuse_cancelled
 
 BATCH = 5_000
 """Rows a statement changes at most."""
@@ -64,10 +64,13 @@ def retry_dead(database: Database, job: int, *, actor: str = "cli") -> int:
 def retry(database: Database, wanted: Wanted, *, actor: str = "cli") -> Retried:
     """Make failures due again, with fresh counts those that were dead or skipped; a job that had finished runs again.
 
-    Raises UsageError for a state that has nothing to retry.
+    Raises UsageError for a state that has nothing to retry, and for a job that is cancelled.
     """
     if useless := set(wanted.states) - set(RETRIABLE):
         raise UsageError(f"there is nothing to retry of what is {', '.join(sorted(useless))}", "see `ingest failures`")
+    if wanted.job is not None:
+        with database.begin() as connection:
+            refuse_cancelled(connection, wanted.job)
     files = directories = 0
     for job, shards in _jobs(database, wanted.job):
         mine = replace(wanted, job=job)
@@ -87,7 +90,7 @@ def _jobs(database: Database, name: str | None) -> list[tuple[str, Sequence[int]
             text("""
                 SELECT j.name, array_agg(s.id ORDER BY s.id) AS shards
                 FROM inventory.job j JOIN inventory.shard s ON s.job_id = j.id
-                WHERE CAST(:name AS text) IS NULL OR j.name = :name GROUP BY j.id ORDER BY j.id"""),
+                WHERE (CAST(:name AS text) IS NULL OR j.name = :name) AND j.state <> 'cancelled' GROUP BY j.id ORDER BY j.id"""),
             {"name": name},
         )
         return [(row.name, row.shards) for row in rows]

@@ -1,19 +1,22 @@
 """Which shard a worker claims from next, and from where in it.
 
-All shards of the running jobs come in turn, each worker beginning at another one, so that workers spread; one whose shard is dry
-goes on to the next, so that none is idle while there is work. A worker goes on in a shard after the last file it claimed there.
+Jobs of a higher priority come first. All shards of the running jobs of one priority come in turn, each worker beginning at
+another one, so that workers spread; one whose shard is dry goes on to the next, so that none is idle while there is work. A
+worker goes on in a shard after the last file it claimed there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core import metrics
 from inventory import claims, jobs, partitions
 from inventory.claims import ClaimedFile, Key, Stage
 from inventory.engine import Database
+from inventory.flight import Cap
 from inventory.jobs import Job
 
 REFRESH_SECONDS = 1.0
@@ -47,7 +50,8 @@ class Rota:
         self._running: dict[int, Job] = {}
         self._known: dict[int, Job] = {}
         self._shards: list[int] = []
-        self._next = worker
+        self._of_shard: dict[int, Job] = {}
+        self._next: Counter[int] = Counter()  # by priority, counted from this worker's number
         self._read_at = float("-inf")
         self._places: dict[tuple[Stage, int], _Place] = {}
         self._stocked: dict[Stage, tuple[float, set[int]]] = {}
@@ -59,7 +63,8 @@ class Rota:
             self._running = {job.id: job for job in listed if self.admits(job)}
             self._jobs = {job.id: job for job in self._running.values() if job.begun}
             self._known.update(self._running)
-            self._shards = [shard for job in self._jobs.values() for shard in job.shards]
+            self._of_shard = {shard: job for job in self._jobs.values() for shard in job.shards}
+            self._shards = list(self._of_shard)
             self._read_at = self._clock()
         return self._jobs
 
@@ -67,6 +72,10 @@ class Rota:
         """The running jobs, begun or not, whose event handler has a say in any of these."""
         self.running()
         return [job.id for job in self._running.values() if job.hears(*events)]
+
+    def is_running(self, job: int) -> bool:
+        """Whether a job was running at the last look. Asks nobody, so that worker threads may ask it."""
+        return job in self._running
 
     def job(self, job: int) -> Job:
         """A job something was claimed of, though it may have been stopped since."""
@@ -78,17 +87,27 @@ class Rota:
         return [shard for job in self._known.values() for shard in job.shards]
 
     def claim_files(self, stage: Stage, limit: int) -> list[ClaimedFile]:
-        """Claim from the next shard that has work; a dry one is left for the next."""
+        """Claim from the next shard that has work, of the highest priority that has any; a dry one is left for the next."""
         self.running()
         stocked = self._stocked_shards(stage)
-        shards = self._shards_with(stage)
+        by_priority: dict[int, list[int]] = {}
+        for shard in self._shards_with(stage):
+            by_priority.setdefault(self._of_shard[shard].settings.priority, []).append(shard)
+        for priority in sorted(by_priority, reverse=True):
+            if files := self._claim_in_turn(stage, limit, priority, by_priority[priority], stocked):
+                return files
+        return []
+
+    def _claim_in_turn(
+        self, stage: Stage, limit: int, priority: int, shards: Sequence[int], stocked: set[int]
+    ) -> list[ClaimedFile]:
         for _ in range(len(shards)):
-            shard = shards[self._next % len(shards)]
+            shard = shards[(self._worker + self._next[priority]) % len(shards)]
             if shard in stocked:
                 if files := self._claim(stage, shard, limit):
                     return files
                 stocked.discard(shard)  # what waits there is not due: not asked again before the next look
-            self._next += 1
+            self._next[priority] += 1
         return []
 
     def _shards_with(self, stage: Stage) -> list[int]:
@@ -115,13 +134,15 @@ class Rota:
     def _claim_from_place(self, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
         """Claim after the last file claimed there; from the start when that is dry, or was not looked at for a while."""
         place = self._places.setdefault((stage, shard), _Place())
+        job = self._of_shard[shard]
+        cap = Cap(job.id, job.settings.max_in_flight, job.shards) if job.settings.max_in_flight else None
         if place.key is not None and self._clock() < place.wrap_at:
-            files = claims.claim(self._database, self._worker, stage, shard, limit, after=place.key)
+            files = claims.claim(self._database, self._worker, stage, shard, limit, after=place.key, cap=cap)
             if files:
                 place.key = files[-1].key
                 return files
         began = self._clock()
-        files = claims.claim(self._database, self._worker, stage, shard, limit)
+        files = claims.claim(self._database, self._worker, stage, shard, limit, cap=cap)
         ended = self._clock()
         place.key = files[-1].key if files else None
         place.wrap_at = ended + max(WRAP_SECONDS, WRAP_SHARE * (ended - began))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from core.errors import FileError
 from core.irods import ExtraStreams
-from core.outcome import Done, Outcome, Retry, Skipped, outcome_of
+from core.outcome import Done, Outcome, Released, Retry, Skipped, outcome_of
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result, Stage
@@ -64,7 +64,7 @@ class LoadStage:
 
     def run(self, unit: Unit[Item], report: Report[Item], stopping: threading.Event) -> None:
         files = [item for item in unit if isinstance(item, ClaimedFile)]
-        if len(files) < 2:
+        if len(files) < 2 or not self._member.rota.is_running(files[0].job_id):
             run_each(unit, self._do, report, stopping)
         elif not stopping.is_set():
             run_together(files, self._load_many, lambda one: report(Reported(*one)))
@@ -110,6 +110,8 @@ class LoadStage:
         return claims.finish(member.database, member.worker, stage, results, member.limits(member.rota.job(job)))
 
     def _do(self, item: Item) -> Outcome:
+        if not self._member.rota.is_running(_job_of(item)):
+            return Released()  # the job was paused or stopped since the claim
         if isinstance(item, ClaimedCollection | Gone):
             return self._collections.do(item)
         if isinstance(item, Deletion):
@@ -161,3 +163,13 @@ class LoadStage:
 
     def _loading(self, job: Job) -> Load:
         return Load(job, self._connections.source(job), self._connections.gateway(job), self._connections.settings)
+
+
+def _job_of(item: Item) -> int:
+    match item:
+        case Deletion(file):
+            return file.job_id
+        case Gone(collection):
+            return collection.job_id
+        case _:
+            return item.job_id

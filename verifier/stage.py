@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from core.irods import Expected, Gateways
-from core.outcome import Dead, Done, Outcome
+from core.outcome import Dead, Done, Outcome, Released
 from core.paths import logical_path
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
@@ -48,7 +48,8 @@ class VerifyStage:
         return units + [singly[n : n + UNIT_FILES] for n in range(0, len(singly), UNIT_FILES)]
 
     def run(self, unit: Unit[ClaimedFile], report: Report[ClaimedFile], stopping: threading.Event) -> None:
-        if len(unit) >= PACK_FILES and len({file.directory_id for file in unit}) == 1:
+        packed = len(unit) >= PACK_FILES and len({file.directory_id for file in unit}) == 1
+        if packed and self._member.rota.is_running(unit[0].job_id):
             run_together(unit, self._verify_many, report)
         else:
             run_each(unit, self._verify, report, stopping)
@@ -78,6 +79,8 @@ class VerifyStage:
         self._gateways.close()
 
     def _verify(self, file: ClaimedFile) -> Outcome:
+        if not self._member.rota.is_running(file.job_id):
+            return Released()  # the job was paused or stopped since the claim
         job = self._member.rota.job(file.job_id)
         level = job.settings.verify_level
         if file.checksum is None and level == "rehash":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
 
 import structlog
 
@@ -97,7 +97,13 @@ class WatchLoop:
     def _begin_scan(self) -> None:
         jobs = self._pressure.open_jobs(self._member.rota.running().values())
         limit = min(self._settings.directories, 1 + int(2 * self._settings.rows / self._entries_each))
-        claimed = listing.claim(self._database, self._member.worker, jobs, limit)
+        claimed: list[ClaimedDirectory] = []
+        for _, equals in groupby(
+            sorted(jobs, key=self._priority), key=self._priority
+        ):  # jobs of one priority take turns
+            claimed += listing.claim(self._database, self._member.worker, list(equals), limit - len(claimed))
+            if len(claimed) >= limit:
+                break
         if not claimed:
             return
         self._held |= {directory.id: directory for directory in claimed}
@@ -106,6 +112,9 @@ class WatchLoop:
             by_job.setdefault(directory.job_id, []).append(directory)
         scans = [self._scan(self._member.rota.job(job), directories) for job, directories in by_job.items()]
         self._scans.append(Ahead(chain.from_iterable(scans), BATCHES_AHEAD))
+
+    def _priority(self, job: int) -> int:
+        return -self._member.rota.job(job).settings.priority
 
     def _scan(self, job: Job, directories: Sequence[ClaimedDirectory]) -> Iterator[Batch]:
         try:

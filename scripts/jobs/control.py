@@ -1,0 +1,114 @@
+"""`ingest job pause`, `resume`, `stop`, `cancel`, `set`, `rescan` and `retry`: each is one change in the inventory."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from core.errors import UsageError
+from scripts.frame import Invocation
+from scripts.jobs.group import group, named, opened
+
+
+def _change(invocation: Invocation, name: str, state: str) -> None:
+    from inventory import jobs
+
+    with opened(invocation.settings().inventory) as database:
+        jobs.set_state(database, named(database, name).id, state)
+
+
+@group.command("pause")
+@click.argument("name")
+@click.pass_obj
+def pause(invocation: Invocation, name: str) -> None:
+    """Hold a job for a while: nothing more of it is begun; who watches it waits."""
+    _change(invocation, name, "paused")
+    click.echo(f"paused job {name}; `ingest job resume {name}` goes on")
+
+
+@group.command("resume")
+@click.argument("name")
+@click.pass_obj
+def resume(invocation: Invocation, name: str) -> None:
+    """Go on with a paused or stopped job."""
+    _change(invocation, name, "running")
+    click.echo(f"resumed job {name}")
+
+
+@group.command("stop")
+@click.argument("name")
+@click.pass_obj
+def stop(invocation: Invocation, name: str) -> None:
+    """Stop a job: nothing more of it is begun; what is begun ends. It can be resumed."""
+    _change(invocation, name, "stopped")
+    click.echo(f"stopped job {name}; `ingest job resume {name}` goes on")
+
+
+@group.command("cancel")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def cancel(invocation: Invocation, name: str, yes: bool) -> None:
+    """Stop a job for good: it can never be resumed, only deleted. What is in iRODS stays there."""
+    confirm(f"job {name} can never be resumed then; cancel it?", yes)
+    _change(invocation, name, "cancelled")
+    click.echo(f"cancelled job {name}; `ingest job delete {name}` removes its rows")
+
+
+@group.command("set")
+@click.argument("name")
+@click.option("--priority", type=int, help="Jobs of a higher priority go first; 0 is usual.")
+@click.option("--max-in-flight", type=int, help="So many files are worked on at the same time, at most; 0: no limit.")
+@click.pass_obj
+def change(invocation: Invocation, name: str, priority: int | None, max_in_flight: int | None) -> None:
+    """Change settings of a job, running or not; pods go by them within seconds."""
+    from inventory import jobs
+
+    wanted: dict[str, object] = {}
+    if priority is not None:
+        wanted["job.priority"] = priority
+    if max_in_flight is not None:
+        wanted["job.max_in_flight"] = max_in_flight or None
+    if not wanted:
+        raise UsageError("nothing to set", "give --priority or --max-in-flight")
+    checked = invocation.settings(wanted).job  # by the rules of config.yml
+    names = [key.removeprefix("job.") for key in wanted]
+    changes: dict[str, object] = {key: getattr(checked, key) for key in names}
+    with opened(invocation.settings().inventory) as database:
+        jobs.set_settings(database, named(database, name).id, changes)
+    told = ", ".join(f"{key} {'unlimited' if value is None else value}" for key, value in changes.items())
+    click.echo(f"job {name}: {told}")
+
+
+@group.command("rescan")
+@click.argument("name")
+@click.pass_obj
+def rescan(invocation: Invocation, name: str) -> None:
+    """Look at every directory of a job again, now."""
+    from inventory import jobs
+
+    with opened(invocation.settings().inventory) as database:
+        jobs.rescan(database, named(database, name).id)
+    click.echo(f"job {name} is scanned again")
+
+
+@group.command("retry")
+@click.argument("name")
+@click.pass_obj
+def retry(invocation: Invocation, name: str) -> None:
+    """Make all dead letters of a job due again."""
+    from inventory import retries
+
+    with opened(invocation.settings().inventory) as database:
+        files = retries.retry_dead(database, named(database, name).id)
+    click.echo(f"{files} files of job {name} are tried again")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask a person; `yes` is the answer given beforehand. Raises UsageError where nobody can be asked, Abort at a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody to ask: {question}", "give --yes")
+    click.confirm(question, abort=True)

@@ -1,0 +1,89 @@
+"""`ingest job start`: check all that can be checked before the first file, and begin."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from core.errors import UsageError
+from core.settings import DeleteMode, Operation, Settings, VerifyLevel
+from scripts.frame import Invocation
+from scripts.jobs.group import group, opened
+from scripts.jobs.watch import follow
+
+if TYPE_CHECKING:
+    from inventory.engine import Database
+    from inventory.jobs import Job
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@group.command("start")
+@click.argument("source")
+@click.argument("collection")
+@click.option("--name", help="What the job is called; the source's last part when left out.")
+@click.option("--operation", type=click.Choice(get_args(Operation)), help="How files are brought in.")
+@click.option(
+    "--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone."
+)
+@click.option("--verify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly files are verified.")
+@click.option("--as-user", help="The iRODS user, name or name#zone, to load and verify for.")
+@click.option("--resource", help="The iRODS resource to put to or to register on.")
+@click.option(
+    "--rescan", "rescan_seconds", type=float, help="Scan again after so many seconds; single pass when left out."
+)
+@click.option("--settle", "settle_seconds", type=float, help="Hold back files younger than so many seconds.")
+@click.option("--shards", type=int, help="Partitions of the job's rows.")
+@click.option("--priority", type=int, help="Jobs of a higher priority go first.")
+@click.option("--max-in-flight", type=int, help="So many files of the job are worked on at the same time, at most.")
+@click.option("--wait", is_flag=True, help="Return when the job is at its end, showing how far it is.")
+@click.pass_obj
+def start(invocation: Invocation, /, source: str, collection: str, name: str | None, wait: bool, **options: Any) -> int:
+    """Bring SOURCE, a directory or file:// URL, into COLLECTION.
+
+    Returns at once; the pods do the work. What cannot work for any file is refused here: a source that is missing or
+    unreadable, a collection in an unknown zone or without permission, a resource that does not take the operation, a name in
+    use. With --wait the exit code says whether files failed, as that of `ingest job watch` does.
+    """
+    settings = invocation.settings({f"job.{key}": value for key, value in options.items() if value is not None})
+    with opened(settings.inventory) as database:
+        job = begin(database, settings, source, collection, name)
+        click.echo(f"started job {job.name}: {job.source_url} → {job.target_collection}, {job.settings.operation}")
+        return follow(database, job.name, until_idle=True) if wait else 0
+
+
+def begin(database: Database, settings: Settings, source: str, collection: str, name: str | None) -> Job:
+    """Check all that can be checked before the first file, and start a job. Raises UsageError and Unavailable."""
+    from core.irods import Gateway
+    from core.sources.urls import open_source, source_url
+    from inventory import jobs
+
+    url = source_url(source)
+    chosen = checked_name(name or PurePath(unquote(urlsplit(url).path)).name or "job")
+    if jobs.find(database, chosen) is not None:
+        raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
+    open_source(url).check()
+    gateway = Gateway(settings.irods, as_user=settings.job.client)
+    try:
+        if settings.job.client is not None:
+            gateway.check_user()
+        gateway.check_target(collection)
+        if settings.job.resource is not None:
+            gateway.check_resource(settings.job.resource, settings.job.operation)
+    finally:
+        gateway.close()
+    return jobs.start(database, chosen, url, collection, settings.job)
+
+
+def checked_name(name: str) -> str:
+    """A name that a shell, a metric label and a Kubernetes annotation take as it is. Raises UsageError."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"job name {name!r} is not usable",
+            "--name takes letters, digits, '.', '_' and '-', at most 63, a letter or digit first",
+        )
+    return name
