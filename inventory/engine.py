@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -26,6 +26,7 @@ _QUEUE_OPTIONS = {
 _AGAIN = ("40001", "40P01", "55P03")
 _COPY_BYTES = 1 << 18
 _OPTIONS = {"TimeZone": "UTC", "idle_in_transaction_session_timeout": "60000", "lock_timeout": "30000"}
+_PATIENT = text("SELECT set_config('idle_in_transaction_session_timeout', '1h', true)")
 
 
 class Database:
@@ -68,10 +69,15 @@ class Database:
             raise
 
     @contextmanager
-    def stream(self) -> Iterator[Connection]:
-        """A read-only transaction for results that are larger than memory."""
+    def stream(self, **options: Any) -> Iterator[Connection]:
+        """A read-only transaction for results that are larger than memory.
+
+        Who reads them may be slow, a person with a pager or the listing of a huge directory: an hour between two reads.
+        """
         try:
-            with self.engine.connect().execution_options(stream_results=True, max_row_buffer=2000) as connection:
+            streaming = self.engine.connect().execution_options(stream_results=True, max_row_buffer=2000, **options)
+            with streaming as connection:
+                connection.execute(_PATIENT).scalar()
                 yield connection
         except DBAPIError as error:
             if _lost(error):
@@ -82,6 +88,12 @@ class Database:
         """The server's version, as it says it. Raises Unavailable."""
         with self.begin() as connection:
             return str(connection.execute(text("SHOW server_version")).scalar_one())
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `stream`, and all that is asked in it sees the inventory as it was at the first question."""
+        with self.stream(isolation_level="REPEATABLE READ") as connection:
+            yield connection
 
     def close(self) -> None:
         self.engine.dispose()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Connection, bindparam, text
 
 from inventory.engine import Database
 
@@ -132,6 +132,7 @@ _FILE_LINES = """
         WHERE x.directory_id = f.directory_id AND x.name = f.name AND f.state <> 'verified'
         ORDER BY x.id DESC LIMIT 1) x ON f.load_attempts + f.verify_attempts + f.reaps > 0 OR f.state = 'skipped'
 """
+_SHARDS_OF = "SELECT s.id FROM inventory.shard s JOIN inventory.job o ON o.id = s.job_id WHERE o.name = :job"
 
 
 def files(database: Database, chosen: Chosen) -> Iterator[FileLine]:
@@ -139,8 +140,7 @@ def files(database: Database, chosen: Chosen) -> Iterator[FileLine]:
     conditions = ["true"]
     values: dict[str, object] = {}
     if chosen.job is not None:
-        conditions.append("f.shard IN (SELECT s.id FROM inventory.shard s JOIN inventory.job o ON o.id = s.job_id"
-                          " WHERE o.name = :job)")  # fmt: skip
+        conditions.append(f"f.shard IN ({_SHARDS_OF})")
         values["job"] = chosen.job
     if chosen.states:
         conditions.append("f.state = ANY(CAST(:states AS inventory.file_state[]))")
@@ -156,13 +156,19 @@ def files(database: Database, chosen: Chosen) -> Iterator[FileLine]:
             yield FileLine(*row)
 
 
+def file_lines(connection: Connection, job: str) -> Iterator[FileLine]:
+    """As `files`, of one job and in a transaction of the caller's."""
+    for row in connection.execute(text(f"{_FILE_LINES} WHERE f.shard IN ({_SHARDS_OF})"), {"job": job}):
+        yield FileLine(*row)
+
+
 def slowest(database: Database, job: str, limit: int = 10) -> list[FileLine]:
     """The files whose loading and verifying took longest."""
     with database.begin() as connection:
         rows = connection.execute(
             text(f"""
                 {_FILE_LINES}
-                WHERE f.shard IN (SELECT s.id FROM inventory.shard s JOIN inventory.job o ON o.id = s.job_id WHERE o.name = :job)
+                WHERE f.shard IN ({_SHARDS_OF})
                 ORDER BY coalesce(f.load_finished_at - f.load_started_at, '0')
                        + coalesce(f.verify_finished_at - f.verify_started_at, '0') DESC LIMIT :limit"""),
             {"job": job, "limit": limit},

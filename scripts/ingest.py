@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from scripts import config, dump, explain, failures, jobs, sandbox_servers, schema
+from scripts import audit, config, dump, explain, failures, jobs, report, sandbox_servers, schema
 from scripts.frame import Invocation, Sections, run
 
 
@@ -40,6 +40,8 @@ ingest.add(dump.dump, "Look")
 ingest.add(failures.failures, "Look")
 ingest.add(failures.retry, "Look")
 ingest.add(explain.explain, "Look")
+ingest.add(audit.audit, "Check")
+ingest.add(report.report, "Check")
 ingest.add(sandbox_servers.group, "Try out")
 
 

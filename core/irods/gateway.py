@@ -9,12 +9,14 @@ from types import TracebackType
 from typing import Self
 
 from core import paths
+from core.compare import Held
 from core.irods import (
     as_replica,
     batches,
     bulk,
     bundle,
     collections,
+    inspect,
     objects,
     put,
     register,
@@ -335,6 +337,18 @@ class Gateway:
     def replicas(self, path: str) -> list[Replica]:
         """The replicas of one data object by number; [] when there is none (702)."""
         return replicas.replicas(self._session, path)
+
+    def collections_below(self, collection: str) -> Iterator[str]:
+        """The paths of a collection and all below it, sorted, in bounded memory (702)."""
+        return inspect.collections_below(self._session, collection)
+
+    def objects_in(self, collection: str) -> Iterator[Held]:
+        """The data objects of one collection in the order of their names, in bounded memory (702)."""
+        return inspect.objects_in(self._session, collection)
+
+    def tally(self, collection: str) -> dict[str, tuple[int, int]]:
+        """Good replicas below a collection and their bytes, by resource hierarchy (702)."""
+        return inspect.tally(self._session, collection)
 
     def verify(
         self,

@@ -6,7 +6,7 @@ breaks `in (...)`: conditions on names use `=`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from xml.etree import ElementTree
 
@@ -69,13 +69,15 @@ def equal(value: str) -> str:
     return f"= '{value}'"
 
 
-def subtree(collection: str) -> tuple[str, str]:
+def subtree(collection: str, *, exactly: bool = False) -> tuple[str, str]:
     """The two conditions that a collection is this one, and that it lies below it; one query each.
 
     `||` in a condition does not survive a quote in a value. `_` and `%` in a name match more, so rows are to be
-    looked at.
+    looked at; where there are no rows to look at, only sums, `exactly` has them match themselves.
     """
     pattern = collection.replace("\\", "\\\\")
+    if exactly:
+        pattern = pattern.replace("_", "\\_").replace("%", "\\%")
     return equal(collection), f"like '{pattern}/%'"
 
 
@@ -84,17 +86,23 @@ def select(
 ) -> list[tuple[str, ...]]:
     """All rows, each with its values in the order of `columns`; [] when there are none. Rows are distinct and
     unordered."""
-    rows: list[tuple[str, ...]] = []
+    return list(pages(session, columns, conditions, path=path))
+
+
+def pages(
+    session: Session, columns: Sequence[Column], conditions: Sequence[tuple[Column, str]] = (), *, path: str = ""
+) -> Iterator[tuple[str, ...]]:
+    """As `select`, a page in memory at a time; to be read to its end before the session is asked anything else."""
     position = 0
     with session.held():
         while True:
             reply = session.call(Api.GEN_QUERY, _request(columns, conditions, position), path=path, accept=_NO_ROWS)
             if reply.status < 0:
-                return rows
+                return
             page, position = _rows(reply.body, len(columns), path)
-            rows += page
+            yield from page
             if position <= 0:
-                return rows
+                return
 
 
 def select_each(
@@ -118,6 +126,14 @@ def totals(session: Session, conditions: Sequence[tuple[Column, str]]) -> tuple[
     reply = session.call(Api.GEN_QUERY, request, accept=_NO_ROWS)
     rows = _rows(reply.body, 2, "")[0] if reply.status >= 0 else []
     return (int(rows[0][0] or 0), int(rows[0][1] or 0)) if rows else (0, 0)
+
+
+def tallies(session: Session, column: Column, conditions: Sequence[tuple[Column, str]]) -> list[tuple[str, int, int]]:
+    """As `totals`, for each value of a column."""
+    request = _request((column, Column.DATA_REPL_NUM, Column.DATA_SIZE), conditions, 0, (_PLAIN, _COUNT, _SUM))
+    reply = session.call(Api.GEN_QUERY, request, accept=_NO_ROWS)
+    rows = _rows(reply.body, 3, "")[0] if reply.status >= 0 else []
+    return [(value, int(count or 0), int(size or 0)) for value, count, size in rows]
 
 
 def _request(

@@ -1,0 +1,196 @@
+"""`ingest report`: a job's summary and every file of it, signed by counts against source and catalogue."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from core.errors import UsageError
+from scripts.dump import COLUMNS, one_line, row_of
+from scripts.failures import group_json
+from scripts.frame import Invocation
+from scripts.jobs import named, opened
+from scripts.report_html import write_html
+
+if TYPE_CHECKING:
+    from core.settings import IrodsSettings
+    from core.sources.totals import SourceTotals
+    from inventory.jobs import Job
+    from inventory.report import Report
+
+CSV_COLUMNS = ("record", "files", *COLUMNS)
+
+
+@dataclass
+class Witnesses:
+    """What source and catalogue say of a job; None where they were not asked."""
+
+    source: SourceTotals | None
+    catalogue: dict[str, tuple[int, int]] | None
+
+
+@click.command("report", short_help="Write a job's summary and every file, with totals that add up.")
+@click.argument("job")
+@click.option(
+    "--format", "form", type=click.Choice(("html", "csv", "jsonl")), default="html", show_default=True, help="How."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to; standard output when left out."
+)
+@click.option("--source/--no-source", default=True, help="List the whole source and compare, or do not.")
+@click.option("--catalogue/--no-catalogue", default=True, help="Ask iRODS for its counts and compare, or do not.")
+@click.pass_obj
+def report(invocation: Invocation, job: str, form: str, output: Path | None, source: bool, catalogue: bool) -> int:
+    """Write the report of JOB: summary, failures with hints, and every file, all as of one instant.
+
+    It is signed by counts: the rows written, the progress table, a listing of the source, and the good replicas that iRODS
+    counts below the collection. Exit code 1: they do not agree, `ingest audit` says where. Written as a stream; a file has its
+    name only once it is whole. A csv has records file, state, failure and check.
+    """
+    from inventory.report import snapshot
+
+    settings = invocation.settings()
+    with opened(settings.inventory) as database:
+        chosen = named(database, job)
+        witnesses = _ask(chosen, settings.irods, source, catalogue)
+        with _target(output) as out, snapshot(database, chosen) as made:
+            {"html": write_html, "csv": _write_csv, "jsonl": _write_jsonl}[form](made, witnesses, out)
+            checks = checks_of(made, witnesses)
+    agree = all(check["agrees"] for check in checks)
+    if output is not None:
+        click.echo(
+            f"{output}: {made.total()[0]} files; " + ("all counts agree" if agree else "the counts do not agree")
+        )
+    return 0 if agree else 1
+
+
+def _ask(job: Job, irods: IrodsSettings, source: bool, catalogue: bool) -> Witnesses:
+    from core.irods import Gateway
+    from core.sources.totals import totals
+    from core.sources.urls import open_source
+
+    counted = listed = None
+    if source:
+        opened_source = open_source(job.source_url)
+        opened_source.check()
+        listed = totals(opened_source)
+    if catalogue and job.settings.operation != "no_op":
+        with Gateway(irods) as gateway:
+            counted = gateway.tally(job.target_collection)
+    return Witnesses(listed, counted)
+
+
+def checks_of(report: Report, witnesses: Witnesses) -> list[dict[str, object]]:
+    """Which counts were compared, and whether they agree; only to be asked once all files are written."""
+    written = [sum(column) for column in zip(*report.written.values(), strict=True)] or [0, 0]
+    checks = [_check("rows written", written, "progress", report.total(), report.adds_up)]
+    if (listed := witnesses.source) is not None:
+        agrees = [listed.files, listed.bytes] == report.present and not listed.unreadable
+        known = "files at the source by the inventory"
+        checks.append(_check("source", (listed.files, listed.bytes), known, report.present, agrees))
+    if witnesses.catalogue is not None:
+        from inventory.report import THERE
+
+        held = [sum(column) for column in zip(*(witnesses.catalogue.values() or [(0, 0)]), strict=True)]
+        agrees, known = report.agrees_with_catalogue(witnesses.catalogue), "files in iRODS by the inventory"
+        checks.append(_check("good replicas in iRODS", held, known, report.total(THERE), agrees))
+    return checks
+
+
+def _check(one: str, counted: Sequence[int], other: str, against: Sequence[int], agrees: bool) -> dict[str, object]:
+    return {
+        "what": one,
+        "files": counted[0],
+        "bytes": counted[1],
+        "against": other,
+        "against_files": against[0],
+        "against_bytes": against[1],
+        "agrees": agrees,
+    }
+
+
+def head_of(report: Report) -> dict[str, object]:
+    """What the report is about."""
+    job = report.job
+    return {
+        "job": job.name,
+        "state": job.state,
+        "at": report.at.isoformat(),
+        "source": job.source_url,
+        "collection": job.target_collection,
+        "operation": job.settings.operation,
+        "verify_level": job.settings.verify_level,
+        "started_at": job.started_at.isoformat(),
+        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
+        "directories": report.directories,
+    }
+
+
+def _write_jsonl(report: Report, witnesses: Witnesses, out: TextIO) -> None:
+    out.write(json.dumps({"report": head_of(report)}) + "\n")
+    for line in report.files():
+        out.write(json.dumps(row_of(line), default=str) + "\n")
+    files, size = report.total()
+    summary = {
+        "states": {count.state: {"files": count.files, "bytes": count.bytes} for count in report.counts},
+        "files": files,
+        "bytes": size,
+        "failures": [group_json(group) for group in report.groups],
+        "replicas": {
+            resource: {"replicas": count, "bytes": held}
+            for resource, (count, held) in (witnesses.catalogue or {}).items()
+        },
+        "checks": checks_of(report, witnesses),
+    }
+    out.write(json.dumps({"summary": summary}, default=str) + "\n")
+
+
+def _write_csv(report: Report, witnesses: Witnesses, out: TextIO) -> None:
+    table = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for line in report.files():
+        row = row_of(line)
+        texts = {key: one_line(str(row[key] or "")) for key in ("path", "message")}
+        table.writerow({"record": "file", "files": 1} | row | texts)
+    job = report.job.name
+    for count in report.counts:
+        table.writerow({"record": "state", "state": count.state, "files": count.files, "size": count.bytes, "job": job})
+    for group in report.groups:
+        files = group.dead + group.retrying + group.skipped + group.recovered
+        row = {"record": "failure", "error": group.error, "files": files, "size": group.bytes, "job": job}
+        table.writerow(row | {"message": str(group_json(group)["hint"])})
+    for check in checks_of(report, witnesses):
+        message = f"{check['against']}: {check['against_files']} files, {check['against_bytes']} bytes"
+        agrees = "agrees" if check["agrees"] else "DISAGREES"
+        table.writerow(
+            {"record": "check", "state": agrees, "files": check["files"], "size": check["bytes"], "job": job,
+             "path": check["what"], "message": message}
+        )  # fmt: skip
+
+
+@contextmanager
+def _target(output: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that gets its name once it is whole."""
+    if output is None:
+        yield sys.stdout
+        return
+    part = output.with_name(f"{output.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    except OSError as problem:
+        raise UsageError(f"cannot write {output}: {problem.strerror}", "choose another --output") from problem
+    finally:
+        part.unlink(missing_ok=True)
