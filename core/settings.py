@@ -19,11 +19,12 @@ from core.errors import UsageError
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 Word = Annotated[str, Field(min_length=1)]
-Operation = Literal["register_sync", "register_as_replica_sync", "put", "put_sync", "put_append", "no_op"]
+Operation = Literal["register_sync", "register_as_replica_sync", "put", "put_sync", "put_append", "verify", "no_op"]
 DeleteMode = Literal["do_not_delete", "unregister", "trash", "no_trash"]
 VerifyLevel = Literal["rehash", "stat", "catalog"]
 DELETE_MODES: Mapping[str, tuple[str, ...]] = {
     "no_op": ("do_not_delete",),
+    "verify": ("do_not_delete",),
     "put": ("do_not_delete",),
     "register_sync": ("do_not_delete", "unregister"),
     "register_as_replica_sync": ("do_not_delete", "unregister"),
@@ -137,7 +138,8 @@ class JobSettings(Section):
     operation: Operation = "put_sync"
     """put_sync: copy new and changed files. put: copy new files, leave existing objects alone. put_append: as put_sync, but
     send only what was added to a file whose beginning is unchanged. register_sync: leave the bytes where they are and
-    register them. register_as_replica_sync: the same, as one more replica of objects that exist. no_op: nothing."""
+    register them. register_as_replica_sync: the same, as one more replica of objects that exist. verify: write nothing, and
+    verify what is in iRODS already, whoever brought it there. no_op: nothing."""
     delete_mode: DeleteMode = "do_not_delete"
     """What becomes of the object of a file that is gone from the source: do_not_delete, unregister (register_*), trash or
     no_trash (put_sync, put_append)."""
@@ -149,6 +151,9 @@ class JobSettings(Section):
     as_user: Annotated[str, Field(pattern=r"^[^#/]+(#[^#/]+)?$")] | None = None
     """The iRODS user to load and verify for, as name or name#zone: what is loaded belongs to this one. irods.user must be a
     rodsadmin. null: irods.client_user, or else irods.user."""
+    keep_source_names: bool = True
+    """Give an object whose name had to be escaped the AVU that automated ingest gives such objects: its source path in base64
+    at the attribute irods::automated_ingest::UnicodeEncodeError."""
     rescan_seconds: Seconds | None = None
     """Look at each directory again so long after its last scan. null: one single pass."""
     settle_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)

@@ -40,7 +40,7 @@ class Connections:
         path = logical_path(job.target_collection, directory)
         if anew:
             self._made = {known for known in self._made if not f"{path}/".startswith(f"{known}/")}
-        if path not in self._made and job.settings.operation != "no_op":
+        if path not in self._made and job.settings.operation not in ("no_op", "verify"):
             self.gateway(job).make_collections(path, self._made)
         return Done()
 

@@ -15,16 +15,19 @@ import structlog
 
 from core.checksums import Hasher, checksum_of
 from core.errors import FileError, Permanent
-from core.irods import Exists, Gateway, Registration, SmallFile
+from core.irods import Exists, Gateway, Registration, SmallFile, source_path_avu
 from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
 from core.paths import check_logical, logical_path
 from core.settings import IrodsSettings
 from core.sources.base import Source, SourceFile, Stat
+from core.sources.urls import source_path
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 
 log = structlog.get_logger()
 Prepared = TypeVar("Prepared")
+APPEND_BYTES = 1024 * 1024
+"""Up to this size a file is put whole by one call, which costs less than proving that its beginning is unchanged."""
 READ_BYTES = 4 * 1024 * 1024
 """How much of a file is read at a time when it is only hashed."""
 
@@ -49,7 +52,8 @@ class Load:
     def one(self, file: ClaimedFile) -> Outcome:
         """Load one file of any size. Raises FileError."""
         try:
-            outcome = self._register(file) if self._registers else self._put(file)
+            outcome = self._bring(file)
+            self._keep_name(file)
             self._look_again(file)
             return outcome
         except _Moved as moved:
@@ -61,7 +65,9 @@ class Load:
 
     def many(self, files: Sequence[ClaimedFile]) -> list[Outcome]:
         """Load small files together, by the bulk calls of iRODS; one outcome a file, in order."""
-        if self._registers:
+        if self.job.settings.operation == "verify":
+            outcomes = self._together(files, self._compute, list)
+        elif self._registers:
             outcomes = self._together(files, self._registration, self._register_many)
         else:
             outcomes = self._together(files, self._small_file, lambda small: self._put_many(files, small))
@@ -72,12 +78,21 @@ class Load:
         if not isinstance(outcome, Done):
             return outcome
         try:
+            self._keep_name(file)
             self._look_again(file)
         except _Moved as moved:
             return moved.outcome
         except FileError as error:
             return outcome_of(error)
         return outcome
+
+    def _keep_name(self, file: ClaimedFile) -> None:
+        """Keep the path of a file with its object where iRODS cannot hold the name as it is. Raises FileError."""
+        if not self.job.settings.keep_source_names or self.job.settings.operation == "verify":
+            return
+        avu = source_path_avu(source_path(self.job.source_url, file.path))
+        if avu is not None:
+            self.gateway.annotate(logical_path(self.job.target_collection, file.path), metadata=[avu])
 
     def _look_again(self, file: ClaimedFile) -> None:
         """A last look at the source when all is in iRODS. Raises _Moved and FileError."""
@@ -87,6 +102,19 @@ class Load:
     @property
     def _registers(self) -> bool:
         return self.job.settings.operation in ("register_sync", "register_as_replica_sync")
+
+    def _bring(self, file: ClaimedFile) -> Outcome:
+        if self.job.settings.operation == "verify":
+            return self._compute(file)
+        if self._registers:
+            return self._register(file)
+        if self.job.settings.operation == "put_append" and file.size > APPEND_BYTES:
+            return self._append(file)
+        return self._put(file)
+
+    def _compute(self, file: ClaimedFile) -> Outcome:
+        """What verifying needs to know of the source: its checksum, unless only sizes will be compared."""
+        return Done(None if self.job.settings.verify_level == "stat" else self._hash(file))
 
     def _register(self, file: ClaimedFile) -> Outcome:
         row = self._registration(file)
@@ -126,7 +154,6 @@ class Load:
 
     def _overwrites(self, file: ClaimedFile) -> bool:
         # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
-        # a small file of put_append is put whole, in one call with many
         return self.job.settings.operation in ("put_sync", "put_append") or not file.fresh
 
     def _together(
@@ -167,6 +194,9 @@ class Load:
     def _registration(self, file: ClaimedFile) -> Registration:
         path = logical_path(self.job.target_collection, file.path)
         physical = self.source.physical_path(file.path)
+        return Registration(path, physical, file.size, file.modified_at, self._hash(file))
+
+    def _hash(self, file: ClaimedFile) -> str:
         hasher, offset = Hasher(), 0
         with self._opened(file) as opened:
             while block := opened.read_at(offset, READ_BYTES):
@@ -174,7 +204,7 @@ class Load:
                 offset += len(block)
             if offset != file.size:
                 raise _Moved(opened.stat())
-        return Registration(path, physical, file.size, file.modified_at, hasher.checksum)
+        return hasher.checksum
 
     def _read(self, file: ClaimedFile) -> bytes:
         with self._opened(file) as opened:

@@ -18,12 +18,12 @@ from inventory.pod import Member
 from loader.collections import CollectionWork, Gone
 from loader.connection import Connections
 from loader.delete import Deletion, delete
-from loader.load import Load
+from loader.load import APPEND_BYTES, Load
 from loader.units import Together, cut
 
 Item = ClaimedFile | Deletion | ClaimedCollection | Gone
 REGISTER_FILES = 50
-"""What one bulk registration takes."""
+"""What one bulk registration takes; the others that read files only for their checksum do likewise."""
 REGISTER_BYTES = 256 * 1024 * 1024
 """So much is read at most before its registration, for a checksum."""
 DELETE_FILES = 50
@@ -54,12 +54,14 @@ class LoadStage:
     def _together(self, file: ClaimedFile) -> Together | None:
         """What files may share a unit with this one: those that one bulk call can bring."""
         settings = self._member.rota.job(file.job_id).settings
-        if settings.operation == "register_sync":
+        if settings.operation in ("register_sync", "register_as_replica_sync", "verify"):
             return Together((file.directory_id,), REGISTER_FILES, REGISTER_BYTES)
         bundle = self._member.settings.bundle
-        if settings.operation not in ("put", "put_sync") or file.size > bundle.max_file_bytes:
+        overwrites = settings.operation in ("put_sync", "put_append")
+        most = min(bundle.max_file_bytes, APPEND_BYTES) if settings.operation == "put_append" else bundle.max_file_bytes
+        if not (overwrites or settings.operation == "put") or file.size > most:
             return None
-        key = (file.job_id, file.fresh or settings.operation == "put_sync")
+        key = (file.job_id, file.fresh or overwrites)
         return Together(key, bundle.max_files, bundle.max_bytes)
 
     def run(self, unit: Unit[Item], report: Report[Item], stopping: threading.Event) -> None:

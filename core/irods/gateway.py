@@ -113,6 +113,11 @@ class Gateway:
         """
         targets.check_target(self._session, collection)
 
+    def check_readable(self, collection: str) -> None:
+        """Whether there is such a collection that this user may see, for verifying what is below it; errors as of
+        `check_target`."""
+        targets.check_readable(self._session, collection)
+
     def check_user(self) -> None:
         """Whether there is a user that we act for, and who logs in may do so; `UsageError` when not."""
         targets.check_user(self._session)

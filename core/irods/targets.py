@@ -59,20 +59,34 @@ def check_user(session: Session) -> None:
         )
 
 
+def check_readable(session: Session, collection: str) -> None:
+    """Whether there is such a collection that our user may see."""
+    _check_path(collection)
+    with at_start():
+        _check_zone(session, collection)
+        if not collections.exists(session, collection):
+            words = f"there is no collection {collection} that user {session.user}#{session.zone} may see"
+            raise UsageError(words, "check its name and permissions")
+
+
 def check_target(session: Session, collection: str) -> None:
     """Whether files can be brought below `collection`, which need not exist; nothing is made."""
-    if collection == "/":
-        raise UsageError("the target '/' can hold only zones", "name a collection: /zone/home/…")
-    try:
-        paths.check_logical(collection)
-    except Permanent as problem:
-        raise UsageError(problem.message, problem.hint) from None
+    _check_path(collection)
     with at_start():
         _check_zone(session, collection)
         ancestor = _deepest(session, collection)
         if not _may_write(session, ancestor):
             hint = f"as its owner: ichmod write {session.user} {ancestor}"
             raise UsageError(f"user {session.user}#{session.zone} may not write to {ancestor}", hint)
+
+
+def _check_path(collection: str) -> None:
+    if collection == "/":
+        raise UsageError("the target '/' can hold only zones", "name a collection: /zone/home/…")
+    try:
+        paths.check_logical(collection)
+    except Permanent as problem:
+        raise UsageError(problem.message, problem.hint) from None
 
 
 def _check_zone(session: Session, collection: str) -> None:

@@ -6,6 +6,7 @@ import os
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from core.errors import UsageError
+from core.paths import unescape
 from core.sources.base import Source
 from core.sources.filesystem import FilesystemSource
 
@@ -21,6 +22,13 @@ def source_url(given: str) -> str:
     if scheme != "file":
         raise UsageError(f"source {given}: no source serves {scheme}://", "use a path or file:///path")
     return given
+
+
+def source_path(url: str, path: str) -> bytes:
+    """The bytes of a file's own path at a source: /directory/name, or /bucket/key; `path` is escaped, below the source."""
+    parts = urlsplit(url)
+    place = b"/" + parts.netloc.encode() if parts.netloc else b""
+    return place + unquote_to_bytes(parts.path).rstrip(b"/") + b"/" + unescape(path)
 
 
 def open_source(url: str) -> Source:

@@ -71,7 +71,10 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     try:
         if settings.job.client is not None:
             gateway.check_user()
-        gateway.check_target(collection)
+        if settings.job.operation == "verify":
+            gateway.check_readable(collection)
+        else:
+            gateway.check_target(collection)
         if settings.job.resource is not None:
             gateway.check_resource(settings.job.resource, settings.job.operation)
     finally:

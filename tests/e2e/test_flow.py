@@ -9,10 +9,14 @@ import os
 import random
 import socket
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
+from core.irods import Gateway
+from core.paths import unescape
+from sandbox.irods import SandboxServer
 from tests.e2e.world import World, eventually, hashes_of
 
 ODD_NAMES = [
@@ -68,7 +72,7 @@ def odd_tree(root: Path) -> None:
     os.close(folder)
 
 
-@pytest.mark.parametrize("operation", ["put_sync", "put", "register_sync"])
+@pytest.mark.parametrize("operation", ["put_sync", "put", "put_append", "register_sync"])
 def test_every_file_is_in_irods_with_its_bytes(world: World, source: Path, operation: str) -> None:
     odd_tree(source)
     world.start_job(source, "--operation", operation)
@@ -89,6 +93,14 @@ def test_every_file_is_in_irods_with_its_bytes(world: World, source: Path, opera
     assert {path for path, state in states.items() if state == "verified"} == set(wanted) - refused
     assert world.held_by_irods() == {path: digest for path, digest in wanted.items() if path not in refused}
     assert {"empty", "empty/deeper", ".a", "a", "dir%FF"} <= world.collections()
+    escaped = {path for path in wanted if path.encode() != unescape(path) and path not in refused}
+    assert any("%FF" in path for path in wanted)
+    with Gateway(world.settings.irods) as gateway:
+        for path in sorted(set(wanted) - refused):
+            kept = [avu.value for avu in gateway.metadata(f"{world.target}/{path}")]
+            assert kept == (
+                [b64encode(os.fsencode(source) + b"/" + unescape(path)).decode()] if path in escaped else []
+            )
     others = {path: line.kind for path, line in lines.items() if line.kind != "f"}
     assert others == {"dangling": "l", "loop": "l", "cycle": "l", "pipe": "p", "socket": "s"}
     assert {lines[path].state for path in others} == {"skipped"}
@@ -139,6 +151,27 @@ def test_put_leaves_existing_objects_alone(world: World, source: Path) -> None:
     assert "put_sync overwrites" in (lines["theirs"].message or "")
     with world.irods() as session, session.data_objects.open(f"{world.target}/theirs", "r") as file:
         assert file.read() == b"theirs"
+    world.stop()
+
+
+def test_put_append_sends_only_what_was_added(sandbox: SandboxServer, sandbox_world: World, source: Path) -> None:
+    world = sandbox_world
+    names = ["grows", "small"]
+    (source / "grows").write_bytes(os.urandom(10 << 20))
+    (source / "small").write_bytes(b"line\n")
+    world.start_job(source, "--operation", "put_append", "--rescan", "0.3")
+    world.start("watcher", "loader", "verifier")
+    eventually("both are verified", lambda: world.counts() == {"verified": 2})
+    sent = sandbox.calls[676]
+    for name in names:
+        with (source / name).open("ab") as file:
+            file.write(b"added")
+    eventually(
+        "both are verified again",
+        lambda: world.counts() == {"verified": 2} and all(world.lines()[name].generation == 2 for name in names),
+    )
+    assert sandbox.calls[676] == sent + 1
+    assert world.held_by_irods() == hashes_of(source)
     world.stop()
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from irods.access import iRODSAccess
 from irods.models import Collection, DataObject
 
 from core.checksums import checksum_of
@@ -87,3 +88,49 @@ def test_what_dead_pods_left_in_staging_is_removed(sandbox_world: World, source:
 
 def _is_gone(gateway: Gateway, path: str) -> bool:
     return not gateway.replicas(path)
+
+
+def test_what_others_brought_is_verified_with_read_only_credentials(world: World, source: Path) -> None:
+    contents = {f"f{n}": b"bytes of %d" % n for n in range(20)} | {
+        "sub/deep/large": b"z" * (3 << 20),
+        "gone": b"x",
+        "bad": b"y",
+    }
+    for path, data in contents.items():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes(data)
+    reader = f"reader{uuid.uuid4().hex[:8]}"
+    with world.irods() as session:
+        session.users.create(reader, "rodsuser")
+        session.users.modify(reader, "password", "rpass")
+        session.collections.create(f"{world.target}/sub/deep")
+        for path, data in contents.items():
+            if path != "gone":
+                with session.data_objects.open(f"{world.target}/{path}", "w") as file:
+                    file.write(data if path != "bad" else b"Y")
+        session.acls.set(iRODSAccess("read", world.target, reader), recursive=True)
+    before = world.objects()
+    world.environment |= {"INGEST_IRODS__USER": reader, "IRODS_PASSWORD": "rpass", "INGEST_JOB__MAX_RELOADS": "1"}
+    try:
+        world.start_job(source, "--operation", "verify")
+        world.start("watcher", "loader", "verifier")
+        world.wait_finished()
+        world.stop()
+    finally:
+        with Gateway(world.settings.irods, as_user=(reader, "")) as gateway:
+            gateway.remove_collection(gateway.staging)
+        with world.irods() as session:
+            session.users.remove(reader)
+    lines = world.lines()
+    assert {path: line.error for path, line in lines.items() if line.state == "dead"} == {
+        "bad": "checksum_mismatch",
+        "gone": "missing_object",
+    }
+    assert {path for path, line in lines.items() if line.state == "verified"} == contents.keys() - {"bad", "gone"}
+    assert world.objects() == before
+
+
+def test_verifying_is_refused_where_there_is_nothing_to_see(world: World, source: Path) -> None:
+    done = world.ingest("job", "start", str(source), world.target, "--operation", "verify")
+    assert world.target in told(done)
+    assert done.returncode == 2

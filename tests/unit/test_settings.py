@@ -204,7 +204,7 @@ def test_a_password_in_the_environment_goes_before_a_file_in_config_yml() -> Non
         ("irods:\n  zone: /a\n", 'irods.zone is "/a", but must not be empty or contain a slash; '),
         (
             "job:\n  operation: copy\n",
-            "but must be 'register_sync', 'register_as_replica_sync', 'put', 'put_sync', 'put_append' or 'no_op'; ",
+            "but must be 'register_sync', 'register_as_replica_sync', 'put', 'put_sync', 'put_append', 'verify' or 'no_op'; ",
         ),
         ("worker:\n  poll_seconds: 0\n", "worker.poll_seconds is 0, but must be greater than 0; "),
         ("worker:\n  poll_seconds: .inf\n", "worker.poll_seconds is Infinity, but must be a finite number; "),
