@@ -3,6 +3,7 @@
 # make lint   the same without the tests
 # make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
 # make lock   pin what the image installs, with hashes, in requirements/
+# make test-browser   the status page in a real Chromium, which must be installed: SCREENSHOTS=folder keeps pictures
 # make docs   write config.yml and docs/settings.md, commands.md and errors.md from the code
 # make clean  remove the demo's data and all caches
 
@@ -37,6 +38,10 @@ lock:
 	@$(UV_LOCK) pyproject.toml -o requirements/pods.lock
 	@$(UV_LOCK) pyproject.toml --extra sandbox -c requirements/pods.lock -o requirements/sandbox.lock
 	@$(UV_LOCK) requirements/build.in -o requirements/build.lock
+
+test-browser: .venv/installed-dev
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.45'
+	@$(PYTHON_IN_VENV) -m pytest -q tests/browser
 
 docs: .venv/installed-dev
 	@$(PYTHON_IN_VENV) -m scripts.write_docs

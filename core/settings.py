@@ -246,6 +246,31 @@ class MetricsSettings(Section):
     """Silence of the loop after which a pod is not live, and of a service after which it is not ready."""
 
 
+class WebSettings(Section):
+    """The status page and the REST interface, `ingest serve`."""
+
+    address: Word = "127.0.0.1"
+    """Where it listens: 0.0.0.0 for everybody who reaches this machine. There is no TLS: put a proxy before it that has."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Its port; 0 takes a free one."""
+    token: SecretStr | None = None
+    """Only from the environment (WEB_TOKEN); refused in config.yml."""
+    token_file: Path | None = None
+    """A file whose first line is the token that control needs. Without any the page and REST are read-only."""
+    private: bool = False
+    """true: reading needs the token too."""
+    max_body_bytes: Count = 65_536
+    """Larger requests are refused."""
+    requests_per_minute: Count = 600
+    """What one client may ask in a minute."""
+
+    def control_token(self) -> str | None:
+        """Return the token that control needs, None when nobody has control. Raises UsageError."""
+        if self.token is not None:
+            return self.token.get_secret_value() or None
+        return read_secret(self.token_file) if self.token_file else None
+
+
 class LogSettings(Section):
     """The pods' logs: one JSON object a line on standard error."""
 
@@ -267,6 +292,7 @@ class Settings(Section):
     verifier: VerifierSettings = VerifierSettings()
     worker: WorkerSettings = WorkerSettings()
     metrics: MetricsSettings = MetricsSettings()
+    web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
 

@@ -28,7 +28,7 @@ from core.settings_sources import (
 USUAL_PLACES = (Path("config.yml"), Path("/config/config.yml"))
 """Where config.yml is looked for when nobody names one: the working directory, then where Kubernetes mounts it."""
 
-SECRETS = {"inventory.password": "INVENTORY_PASSWORD", "irods.password": "IRODS_PASSWORD"}
+SECRETS = {"inventory.password": "INVENTORY_PASSWORD", "irods.password": "IRODS_PASSWORD", "web.token": "WEB_TOKEN"}
 """Keys that are never printed and never stand in config.yml, and the variables for them."""
 
 DRIVER = "postgresql+psycopg2"
@@ -82,6 +82,11 @@ def load(
     settings = _build(values)
     _refuse_impossible(settings, origins)
     return Loaded(settings, origins, file)
+
+
+def check_value(key: str, value: object, place: str) -> None:
+    """Whether a value read from JSON or YAML fits a key, as strictly as in config.yml. Raises UsageError."""
+    _checked(Given(key, value, "file", place))
 
 
 def _config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:

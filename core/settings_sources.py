@@ -36,6 +36,7 @@ WELL_KNOWN = {
     "IRODS_USER_NAME": "irods.user",
     "IRODS_ZONE_NAME": "irods.zone",
     "IRODS_PASSWORD": "irods.password",
+    "WEB_TOKEN": "web.token",
 }
 """Variables that other programs and people use already; the INGEST_ variable of the same key goes before them."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
@@ -123,7 +123,8 @@ class Pace:
 
 
 def paces(database: Database, *, minutes: float, job: str | None = None, points: int = 120) -> list[Pace]:
-    """The rates of the last minutes, in about so many intervals of whole ticks, oldest first; empty intervals are left out."""
+    """The rates of the last minutes, in about so many intervals of whole ticks, oldest first; a stage that was idle for a while
+    has zeros there."""
     step = max(TICK_SECONDS, round(minutes * 60 / points / TICK_SECONDS) * TICK_SECONDS)
     with database.begin() as connection:
         rows = connection.execute(
@@ -136,4 +137,59 @@ def paces(database: Database, *, minutes: float, job: str | None = None, points:
                 GROUP BY 1, 2 ORDER BY 1, 2"""),
             {"seconds": minutes * 60, "step": step, "job": job},
         )
-        return [Pace(*row) for row in rows]
+        return _without_gaps([Pace(*row) for row in rows], step)
+
+
+def _without_gaps(paces: Sequence[Pace], step: int) -> list[Pace]:
+    known = {(pace.at, pace.stage): pace for pace in paces}
+    filled = []
+    for stage in sorted({pace.stage for pace in paces}):
+        times = [pace.at for pace in paces if pace.stage == stage]
+        at, last = times[0] - timedelta(seconds=step), times[-1] + timedelta(seconds=step)
+        while at <= last:
+            filled.append(known.get((at, stage), Pace(at, stage, 0.0, 0.0, 0)))
+            at += timedelta(seconds=step)
+    return sorted(filled, key=lambda pace: (pace.at, pace.stage))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLine:
+    """A worker that lives, or ended lately; `held` is what it has claimed now, the sums are of the time asked for."""
+
+    worker: int
+    kind: str
+    pod: str
+    version: str
+    state: str
+    started_at: datetime
+    silent_seconds: float
+    held: int
+    files: int
+    failed: int
+    bytes: int
+    busy_seconds: float
+
+
+def workers(database: Database, *, minutes: float) -> list[WorkerLine]:
+    """The living, and who was heard of in the last minutes, by kind and pod."""
+    with database.begin() as connection:
+        rows = connection.execute(
+            text("""
+                WITH recent AS (
+                    SELECT * FROM inventory.worker
+                    WHERE stopped_at IS NULL AND expired_at IS NULL
+                       OR heartbeat_at >= now() - make_interval(secs => :seconds)
+                    ORDER BY id DESC LIMIT 2000)
+                SELECT w.id, w.kind::text, w.pod, w.version,
+                    CASE WHEN w.expired_at IS NOT NULL THEN 'lost' WHEN w.stopped_at IS NOT NULL THEN 'stopped' ELSE 'alive' END,
+                    w.started_at, extract(epoch FROM now() - w.heartbeat_at)::float,
+                    (SELECT count(*) FROM inventory.file f WHERE f.claimed_by = w.id),
+                    coalesce(sum(a.files), 0)::bigint, coalesce(sum(a.failed), 0)::bigint, coalesce(sum(a.bytes), 0)::bigint,
+                    coalesce(sum(a.busy_seconds), 0)::float
+                FROM recent w
+                LEFT JOIN inventory.activity a ON a.worker_id = w.id AND a.tick_at >= now() - make_interval(secs => :seconds)
+                GROUP BY w.id, w.kind, w.pod, w.version, w.expired_at, w.stopped_at, w.started_at, w.heartbeat_at
+                ORDER BY w.kind, w.pod, w.id"""),
+            {"seconds": minutes * 60},
+        )
+        return [WorkerLine(*row) for row in rows]

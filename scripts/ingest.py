@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from scripts import audit, config, dump, explain, failures, jobs, report, sandbox_servers, schema
+from scripts import audit, config, dump, explain, failures, jobs, report, sandbox_servers, schema, serve
 from scripts.frame import Invocation, Sections, run
 
 
@@ -42,6 +42,7 @@ ingest.add(failures.retry, "Look")
 ingest.add(explain.explain, "Look")
 ingest.add(audit.audit, "Check")
 ingest.add(report.report, "Check")
+ingest.add(serve.serve, "Look")
 ingest.add(sandbox_servers.group, "Try out")
 
 

@@ -189,7 +189,7 @@ def test_a_password_in_the_environment_goes_before_a_file_in_config_yml() -> Non
     [
         ("irods:\n  prot: 1\n", "config.yml:2: there is no setting irods.prot; did you mean irods.port?"),
         ("irod:\n  port: 1\n", "config.yml:1: there is no setting irod; did you mean irods?"),
-        ("port: 1\n", "config.yml:1: there is no setting port; did you mean irods.port?"),
+        ("port: 1\n", "config.yml:1: there is no setting port; did you mean web.port?"),
         ("loader:\n  lease_seconds: 60\n", "there is no setting loader.lease_seconds; did you mean worker.lease_se"),
         ("xyzzy: 1\n", "config.yml:1: there is no setting xyzzy; `ingest config check` prints all keys"),
         ("irods:\n  port: abc\n", 'config.yml:2: irods.port is "abc", but must be a whole number; see docs'),

@@ -1,0 +1,1 @@
+"""The status page and the REST interface: what the inventory knows, over HTTP."""

@@ -1,0 +1,135 @@
+"""The description of the REST interface (OpenAPI 3.1), made of the models that check and answer."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from inventory.web import bodies
+from inventory.web.failing import MOST_FILES
+
+_OF_ONE_JOB = ("cancelJob", "changeJob", "getJob", "listFailures", "pauseJob", "resumeJob", "retryJob", "stopJob")
+_PLACE = "#/components/schemas/{model}"
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "What the job is called.",
+    "schema": {"type": "string", "pattern": bodies.NAME},
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document, without the server's address."""
+    shapes = (
+        bodies.JobStart,
+        bodies.NamedJobStart,
+        bodies.Created,
+        bodies.JobFigures,
+        bodies.Jobs,
+        bodies.Failures,
+        bodies.Change,
+        bodies.Retry,
+        bodies.Retried,
+        bodies.Problem,
+    )
+    _, definitions = models_json_schema([(shape, "validation") for shape in shapes], ref_template=_PLACE)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "iRODS inventory loader",
+            "version": "1",
+            "description": "Ingest jobs. Reading is open unless the server says otherwise; changing needs the control token.",
+        },
+        "paths": _paths(),
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _paths() -> dict[str, Any]:
+    start_problems = (400, 401, 403, 409, 413, 415, 429, 503)
+    change_problems = (400, 401, 403, 404, 409, 413, 429, 503)
+    return {
+        "/job": {
+            "get": _operation("listJobs", "All jobs and how far they are.", 200, "Jobs", (400, 401, 413, 429, 503)),
+            "put": _operation("startJob", "Start a job.", 201, "Created", start_problems, "NamedJobStart"),
+        },
+        "/job/{name}": {
+            "parameters": [_NAME],
+            "get": _operation("getJob", "One job.", 200, "JobFigures", (400, 401, 404, 413, 429, 503)),
+            "put": _operation("startNamedJob", "Start a job of this name.", 201, "Created", start_problems, "JobStart"),
+            "patch": _operation("changeJob", "Change it while it runs.", 204, None, (*change_problems, 415), "Change"),
+            "delete": _operation("stopJob", "Stop a job; it can be resumed.", 204, None, change_problems),
+        },
+        "/job/{name}/pause": _change("pauseJob", "Claim nothing more of it for now.", None),
+        "/job/{name}/resume": _change("resumeJob", "Go on with a paused or stopped job.", None),
+        "/job/{name}/cancel": _change("cancelJob", "Stop it for good; what is in iRODS stays there.", None),
+        "/job/{name}/retry": _change(
+            "retryJob", "Try its dead letters again, or what the body says.", "Retried", "Retry"
+        ),
+        "/job/{name}/failures": {"parameters": [_NAME], "get": _failures()},
+    }
+
+
+def _change(name: str, words: str, shape: str | None, body: str | None = None) -> dict[str, Any]:
+    problems = (400, 401, 403, 404, 409, 413, *((415,) if body else ()), 429, 503)
+    operation = _operation(name, words, 200 if shape else 204, shape, problems, body)
+    if body:
+        operation["requestBody"]["required"] = False
+    return {"parameters": [_NAME], "post": operation}
+
+
+def _failures() -> dict[str, Any]:
+    problems = (400, 401, 404, 413, 429, 503)
+    operation = _operation(
+        "listFailures", "What fails, by class, and the first files of it.", 200, "Failures", problems
+    )
+    whole = {"type": "integer", "minimum": 0, "maximum": MOST_FILES, "default": 100}
+    operation["parameters"] = [
+        {"name": "error", "in": "query", "description": "Only this class.", "schema": {"type": "string"}},
+        {"name": "limit", "in": "query", "description": "So many files at most.", "schema": whole},
+    ]
+    return operation
+
+
+def _operation(
+    name: str, words: str, status: int, shape: str | None, problems: tuple[int, ...], body: str | None = None
+) -> dict[str, Any]:
+    answers: dict[str, Any] = {str(status): {"description": "Done."} | (_content(shape) if shape else {})}
+    answers |= {str(problem): {"description": _PROBLEMS[problem]} | _content("Problem") for problem in problems}
+    operation: dict[str, Any] = {"operationId": name, "summary": words, "responses": answers}
+    if 403 in problems:
+        operation["security"] = [{"token": []}]
+    if status == 201:
+        answers["201"]["links"] = {other: _link(other) for other in _OF_ONE_JOB}
+    if body:
+        content = {kind: {"schema": {"$ref": _PLACE.format(model=body)}} for kind in bodies.TYPES[:2]}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _link(operation: str) -> dict[str, Any]:
+    return {"operationId": operation, "parameters": {"name": "$response.body#/job"}}
+
+
+def _content(shape: str) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": {"$ref": _PLACE.format(model=shape)}}}}
+
+
+_PROBLEMS = {
+    400: "What was sent cannot work; nothing was changed.",
+    401: "The token is missing or wrong.",
+    403: "This server is read-only.",
+    404: "There is no such job.",
+    409: "It cannot be done as things are: the name is in use, the source is missing, the collection cannot be written…",
+    413: "The body is too large.",
+    415: "The body is of a type that is not known.",
+    429: "Too many requests; Retry-After says when to come again.",
+    503: "The inventory, iRODS or the source does not answer.",
+}
