@@ -18,7 +18,7 @@ from core import metrics
 from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Retry, Skipped, Vanished
 from inventory import activity, flight
 from inventory.directories import unlearn
-from inventory.engine import Database
+from inventory.engine import Database, array_of
 from inventory.flight import Cap
 from inventory.workers import ALIVE
 
@@ -266,11 +266,11 @@ def _run(
         {
             "worker": worker,
             "shard": shard,
-            "directories": _numbers(r.file.directory_id for r in group),
+            "directories": array_of(r.file.directory_id for r in group),
             "names": [r.file.name for r in group],
-            "generations": _numbers(r.file.generation for r in group),
-            "began": _numbers(max(r.began_seconds_ago, r.ended_seconds_ago) for r in group),
-            "ended": _numbers(r.ended_seconds_ago for r in group),
+            "generations": array_of(r.file.generation for r in group),
+            "began": array_of(max(r.began_seconds_ago, r.ended_seconds_ago) for r in group),
+            "ended": array_of(r.ended_seconds_ago for r in group),
             "first": [first for first, _ in texts] if texts else [],
             "second": [second for _, second in texts] if texts else [],
             **values,
@@ -398,11 +398,6 @@ _WRITERS = {
     Skipped: _skipped,
     Released: _released,
 }
-
-
-def _numbers(values: Iterable[float]) -> str:
-    """An array as Postgres writes it; the driver's way costs more than the update of the row."""
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 def _why(outcome: Outcome) -> tuple[str, str]:

@@ -31,6 +31,10 @@ class ClaimedDirectory:
     digest: int | None = None
     steady_at: int | None = None
 
+    def below(self, name: str) -> str:
+        """The path of a directory in this one."""
+        return f"{self.path}/{name}" if self.path else name
+
 
 def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedDirectory]:
     """Claim up to `limit` directories that are due, the longest overdue of a job first; jobs come in any order."""

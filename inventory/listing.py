@@ -10,7 +10,7 @@ Every statement asks whether this worker still owns the directory: a watcher tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -18,9 +18,9 @@ from sqlalchemy.exc import IntegrityError
 
 from core.errors import Unavailable
 from core.sources.base import Entry
-from inventory import rows
+from inventory import below, rows
 from inventory.directories import ClaimedDirectory, claim, fail, has_children, release, unlearn
-from inventory.engine import copy
+from inventory.engine import array_of, copy
 from inventory.rows import Listing
 
 __all__ = ["ClaimedDirectory", "Listing", "Merge", "claim", "fail", "has_children", "release"]
@@ -125,15 +125,19 @@ class Merge:
         """Merge complete listings given as entries. Returns how many entries were read."""
         return self.add_listings([Listing(d, entries, rows.digest_of(entries)) for d, entries in listings])
 
-    def add_listings(self, listings: Sequence[Listing]) -> int:
+    def add_listings(self, listings: Sequence[Listing], next_scan_seconds: float | None = None) -> int:
         """Insert what is new and send back to `discovered` what has changed. Returns how many entries were read.
 
-        Directories that are no longer this worker's are left out.
+        Directories that are no longer this worker's are left out, and what was listed together with them. Those that were
+        found and listed at once are inserted scanned, and due again in `next_scan_seconds`.
         """
-        owned = self._owned([listing.directory.id for listing in listings])
-        mine = [listing for listing in listings if listing.directory.id in owned]
-        new = []
-        for listing in mine:
+        owned = self._owned([listing.directory.id for listing in listings if not listing.found])
+        found = [listing for listing in listings if listing.found and listing.found.claimed_id in owned]
+        if found and (self._settle or not below.insert(self._connection, found, next_scan_seconds)):
+            found = []  # they are inserted as pending, like all others that are not listed yet
+        claimed = [listing for listing in listings if listing.directory.id in owned]
+        new = found.copy()
+        for listing in claimed:
             directory = listing.directory.id
             self._digests[directory] = (listing.digest, listing.modified_at)
             # the digest of now, not of the claim: meanwhile a loader may have found a file gone that is there again
@@ -145,8 +149,8 @@ class Merge:
         straight = [listing for listing in new if listing.directory.first and not self._settle]
         self._insert([listing for listing in straight if listing.rows])
         self._compare([listing for listing in new if not listing.directory.first or self._settle])
-        self._insert_directories([(listing.directory, child) for listing in new for child in listing.children])
-        return sum(map(len, mine))
+        self._insert_directories(new, {listing.directory.path for listing in found})
+        return sum(map(len, claimed)) + sum(map(len, found))
 
     def remember(self, *, first_part: bool) -> None:
         """Keep the names of this part of a directory that is too large for one transaction."""
@@ -187,9 +191,9 @@ class Merge:
                     AS r(id, digest, modified_at)
                 WHERE d.id = r.id AND coalesce(d.claimed_by, 0) = :worker RETURNING d.id"""),
             {
-                "ids": [directory.id for directory in directories],
-                "digests": [digest for digest, _ in digests],
-                "times": [modified_at for _, modified_at in digests],
+                "ids": array_of(directory.id for directory in directories),
+                "digests": array_of(digest for digest, _ in digests),
+                "times": array_of(modified_at for _, modified_at in digests),
                 "worker": self._worker,
                 "next": next_scan_seconds,
                 "settle": self._settle,
@@ -197,6 +201,31 @@ class Merge:
                 "left": list(self._left),
                 "heard": self._heard,
                 "again": LOOK_AGAIN_SECONDS,
+            },
+        )
+        return list(done.scalars())
+
+    def pass_unchanged(self, listings: Sequence[Listing], next_scan_seconds: float | None) -> list[int]:
+        """End the scan of directories whose listing is still the last one, and return their ids.
+
+        Those that are left are to be merged, in a transaction of their own: a second lock in this one could meet others that
+        lock directories in the order of their ids. The digest asked for is that of now, not of the claim.
+        """
+        ordered = sorted(listings, key=lambda one: one.directory.id)
+        done = self._connection.execute(
+            text("""
+                UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
+                    steady = coalesce(d.modified_at = r.modified_at, false), modified_at = r.modified_at,
+                    next_scan_at = now() + make_interval(secs => CAST(:next AS float))
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:digests AS bigint[]), CAST(:times AS bigint[]))
+                    AS r(id, digest, modified_at)
+                WHERE d.id = r.id AND coalesce(d.claimed_by, 0) = :worker AND d.listing_digest = r.digest RETURNING d.id"""),
+            {
+                "ids": array_of(one.directory.id for one in ordered),
+                "digests": array_of(one.digest for one in ordered),
+                "times": array_of(one.modified_at for one in ordered),
+                "worker": self._worker,
+                "next": next_scan_seconds,
             },
         )
         return list(done.scalars())
@@ -212,8 +241,8 @@ class Merge:
                 UPDATE inventory.directory d SET claimed_by = NULL, attempts = 0, scan_finished_at = now(),
                     state = CASE WHEN steady THEN 'scanned' ELSE 'pending' END::inventory.directory_state,
                     next_scan_at = CASE WHEN steady THEN now() + make_interval(secs => CAST(:next AS float)) ELSE now() END
-                WHERE d.id = ANY(:ids) AND d.claimed_by = :worker RETURNING d.id"""),
-            {"ids": [directory.id for directory in directories], "worker": self._worker, "next": next_scan_seconds},
+                WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.claimed_by = :worker RETURNING d.id"""),
+            {"ids": array_of(directory.id for directory in directories), "worker": self._worker, "next": next_scan_seconds},
         )
         return list(done.scalars())
 
@@ -248,9 +277,9 @@ class Merge:
         """
         found = self._connection.execute(
             text("""
-                SELECT id, listing_digest FROM inventory.directory WHERE id = ANY(:ids) AND claimed_by = :worker
+                SELECT id, listing_digest FROM inventory.directory WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :worker
                 ORDER BY id FOR NO KEY UPDATE"""),
-            {"ids": directories, "worker": self._worker},
+            {"ids": array_of(directories), "worker": self._worker},
         )
         return {row.id: row.listing_digest for row in found}
 
@@ -312,13 +341,20 @@ class Merge:
         )
         return list(waiting.scalars())
 
-    def _insert_directories(self, children: Sequence[tuple[ClaimedDirectory, str]]) -> None:
+    def _insert_directories(self, listings: Sequence[Listing], inserted: Set[str]) -> None:
+        """Insert as pending the directories that listings name, besides those paths."""
+        children = [
+            (listing.directory, path)
+            for listing in listings
+            for path in map(listing.directory.below, listing.children)
+            if path not in inserted
+        ]
         if children:
             self._run(
                 _INSERT_DIRECTORIES,
-                parents=[parent.id for parent, _ in children],
-                jobs=[parent.job_id for parent, _ in children],
-                paths=[f"{parent.path}/{name}" if parent.path else name for parent, name in children],
+                parents=array_of(parent.id for parent, _ in children),
+                jobs=array_of(parent.job_id for parent, _ in children),
+                paths=[path for _, path in children],
             )
 
     def _mark_some_vanished(self, shard: int, directories: list[int], names: str, busy: int) -> tuple[bool, int]:

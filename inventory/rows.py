@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
+from typing import NamedTuple
 
 from core.sources.base import DIRECTORY, REGULAR, Entry
 from inventory.directories import ClaimedDirectory
@@ -28,6 +29,13 @@ _OWNER = struct.Struct(">hiqii").pack
 _SIZE_AND_TIME = struct.Struct(">iqiq").pack
 _LENGTH = struct.Struct(">i").pack
 _DIGEST = struct.Struct(">q")
+
+
+class Found(NamedTuple):
+    """Where a directory was found that is listed at once: the one right above it, and the claimed one above that, or the same."""
+
+    parent_id: int
+    claimed_id: int
 
 
 @dataclass(slots=True)
@@ -47,6 +55,12 @@ class Listing:
     rows: list[bytes] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
+    found: Found | None = None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it was the last listing already when its directory was claimed."""
+        return self.digest is not None and self.digest == self.directory.digest
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -12,14 +12,16 @@ _WAIT_SECONDS = 0.2
 
 
 class Ahead(Generic[Item]):
-    """Turns an iterable in a thread, at most `depth` items ahead of who takes them; that bounds the memory."""
+    """Turns an iterable in a thread, at most `depth` items ahead of who takes them; that bounds the memory.
 
-    def __init__(self, items: Iterable[Item], depth: int) -> None:
+    It begins when `after` has ended.
+    """
+
+    def __init__(self, items: Iterable[Item], depth: int, after: Ahead[Item] | None = None) -> None:
         self._items = items
+        self._after = after
         self._ready: queue.Queue[Item | BaseException | None] = queue.Queue(depth)
         self._closed = threading.Event()
-        self.exhausted = False
-        """Whether the iterable has ended; items may still wait to be taken."""
         self._thread = threading.Thread(target=self._turn, name="ahead", daemon=True)
         self._thread.start()
 
@@ -39,6 +41,9 @@ class Ahead(Generic[Item]):
 
     def _turn(self) -> None:
         end: BaseException | None = None
+        if self._after is not None:
+            self._after._thread.join()
+            self._after = None
         try:
             for item in self._items:
                 self._put(item)
@@ -46,7 +51,6 @@ class Ahead(Generic[Item]):
                     return
         except BaseException as error:  # noqa: BLE001  # it belongs to who takes the items
             end = error
-        self.exhausted = True
         self._put(end)
 
     def _put(self, item: Item | BaseException | None) -> None:

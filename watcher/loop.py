@@ -12,18 +12,21 @@ import structlog
 from core.errors import FileError, IngestError, Outage, Permanent, Unavailable, UsageError, Vanished
 from core.sources.base import Source
 from core.sources.urls import open_source
-from inventory import listing, partitions
+from inventory import below, listing, partitions
+from inventory.below import Reserve
 from inventory.jobs import Job
 from inventory.listing import ClaimedDirectory, Listing, Merge
 from inventory.pod import Member
 from watcher.ahead import Ahead
 from watcher.pressure import Pressure
-from watcher.scan import Batch, Complete, Failed, Part, Passed, Scan
+from watcher.scan import Batch, Complete, Failed, Part, Passed, Scan, Size
 
 log = structlog.get_logger()
 
-BATCHES_AHEAD = 2
+BATCHES_AHEAD = 1
 """Batches that may wait for the inventory; with the one being scanned and the one being merged they bound the memory."""
+SCANS_RESERVED = 4
+"""Ids that are reserved for what is found below claimed directories, in numbers of directories of one batch."""
 WAIT_SECONDS = 0.5
 """How long a step waits for the scan."""
 GROW_SECONDS = 60.0
@@ -40,6 +43,7 @@ class WatchLoop:
         self._settings = member.settings.watcher
         self._pressure = Pressure(member.database, self._settings.max_backlog)
         self._held: dict[int, ClaimedDirectory] = {}
+        self._ids: deque[int] = deque()  # of directories that are still to be found
         self._sources: dict[int, Source] = {}
         self._scans: deque[Ahead[Batch]] = deque()
         self._part_of: tuple[int, int] = (0, 0)  # a directory that comes in parts, and the names of it so far
@@ -53,7 +57,7 @@ class WatchLoop:
             self._let_go()
         self._whole = False
         self._grow()
-        if not self._scans or (len(self._scans) == 1 and self._scans[0].exhausted):
+        if len(self._scans) < 2:  # one is claimed before the other is done, so that the source is never waited for
             self._begin_scan()
         busy = bool(self._scans)
         if self._scans:
@@ -111,7 +115,8 @@ class WatchLoop:
         for directory in claimed:
             by_job.setdefault(directory.job_id, []).append(directory)
         scans = [self._scan(self._member.rota.job(job), directories) for job, directories in by_job.items()]
-        self._scans.append(Ahead(chain.from_iterable(scans), BATCHES_AHEAD))
+        before = self._scans[-1] if self._scans else None
+        self._scans.append(Ahead(chain.from_iterable(scans), BATCHES_AHEAD, before))
 
     def _priority(self, job: int) -> int:
         return -self._member.rota.job(job).settings.priority
@@ -122,8 +127,18 @@ class WatchLoop:
                 self._sources[job.id] = self._source_of(job.source_url)
         except IngestError as error:
             return iter([Failed(directory, error) for directory in directories])
-        scan = Scan(job.id, self._sources[job.id], directories, self._settings.rows, job.settings.trust_directory_mtime)
-        return iter(scan)
+        source, chosen = self._sources[job.id], job.settings
+        reserve = self._reserve(job, directories)
+        size = Size(self._settings.rows, self._settings.directories)
+        return iter(Scan(job.id, source, directories, size, chosen.trust_directory_mtime, reserve))
+
+    def _reserve(self, job: Job, directories: Sequence[ClaimedDirectory]) -> Reserve | None:
+        """What is needed to list at once what is found below directories that were never scanned."""
+        if job.settings.settle_seconds or not any(directory.first for directory in directories):
+            return None
+        wanted = SCANS_RESERVED * self._settings.directories
+        missing = wanted - len(self._ids)
+        return below.reserve(self._database, job.id, self._ids, missing if missing > wanted // 2 else 0)
 
     def _merge(self, batch: Batch) -> None:
         match batch:
@@ -149,17 +164,25 @@ class WatchLoop:
         return True
 
     def _merge_complete(self, job: Job, listings: Sequence[Listing]) -> None:
+        claimed = [one.directory for one in listings if not one.found]
+        passed = self._pass_unchanged(job, [one for one in listings if one.is_unchanged])
+        rest = [one for one in listings if one.directory.id not in passed]
+        mine: list[int] = []
+        if rest:
+            with self._database.begin() as connection:
+                merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
+                self._pressure.added(job.id, merge.add_listings(rest, job.settings.rescan_seconds))
+                mine = merge.finish([one.directory for one in rest if not one.found], job.settings.rescan_seconds)
+        self._done(claimed, [*passed, *mine])
+        entries = sum(map(len, listings))
+        for _ in claimed:
+            self._note_size(entries // len(claimed))
+
+    def _pass_unchanged(self, job: Job, listings: Sequence[Listing]) -> set[int]:
         if not listings:
-            return
-        directories = [one.directory for one in listings]
+            return set()
         with self._database.begin() as connection:
-            merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
-            count = merge.add_listings(listings)
-            mine = merge.finish(directories, job.settings.rescan_seconds)
-        self._done(directories, mine)
-        self._pressure.added(job.id, count)
-        for one in listings:
-            self._note_size(len(one))
+            return set(Merge(connection, self._member.worker).pass_unchanged(listings, job.settings.rescan_seconds))
 
     def _merge_part(self, job: Job, part: Listing, last: bool) -> None:
         directory = part.directory

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from core.errors import FileError, IngestError
 from core.sources.base import Entry, Source
 from inventory import rows
+from inventory.below import Reserve
 from inventory.listing import ClaimedDirectory, Listing
+from inventory.rows import Found
+
+DESCEND_SECONDS = 1.0
+"""How long what is found is listed at once; after that it waits, so that other watchers have work too."""
 
 
 @runtime_checkable
@@ -28,6 +34,11 @@ class Complete:
 
     job: int
     listings: list[Listing]
+    entries: int = 0
+
+    def add(self, listing: Listing) -> None:
+        self.listings.append(listing)
+        self.entries += len(listing)
 
 
 @dataclass(slots=True)
@@ -58,51 +69,95 @@ class Failed:
 Batch = Complete | Part | Passed | Failed
 
 
+class Size(NamedTuple):
+    """The size of a batch: entries, and directories."""
+
+    entries: int
+    directories: int
+
+
 class Scan:
     """The scan of some directories of one job; iterating it lists them.
 
-    `rows` is the size of a batch in entries, `trusting` whether a directory's own time says that it has not changed.
+    `trusting` says whether a directory's own time tells that it has not changed. With a `reserve`, what is found below a
+    directory that was never scanned is listed too, as far as it fits into the same batch and for DESCEND_SECONDS; what is left
+    waits for any watcher.
     """
 
     def __init__(
-        self, job: int, source: Source, directories: Sequence[ClaimedDirectory], size: int, trusting: bool
+        self,
+        job: int,
+        source: Source,
+        directories: Sequence[ClaimedDirectory],
+        size: Size,
+        trusting: bool,
+        reserve: Reserve | None = None,
     ) -> None:
         self._job = job
         self._source = source
         self._directories = directories
         self._size = size
         self._dated = source if trusting and isinstance(source, Dated) else None
+        self._reserve = reserve
+        self._descend_until = 0.0
 
     def __iter__(self) -> Iterator[Batch]:
-        listings: list[Listing] = []
+        self._descend_until = time.monotonic() + DESCEND_SECONDS
+        batch = Complete(self._job, [])
         passed: list[ClaimedDirectory] = []
-        count = 0
         for directory in self._directories:
             try:
-                modified_at = self._dated.directory_modified_at(directory.path) if self._dated else None
+                modified_at = self._modified_at(directory)
                 if modified_at is not None and modified_at == directory.steady_at:
                     passed.append(directory)
                     continue
                 entries = iter(self._source.scan(directory.path))
-                listing = Listing(directory, list(islice(entries, self._size)))
+                listing = Listing(directory, list(islice(entries, self._size.entries)))
             except FileError as error:
                 yield Failed(directory, error)
                 continue
-            if len(listing) == self._size:
+            if len(listing) == self._size.entries:
                 yield from self._parts(directory, listing, entries)
                 continue
             listing.digest, listing.modified_at = rows.digest_of(listing.entries), modified_at
             if listing.digest != directory.digest:  # the same as last time needs no rows
                 rows.encode(listing)
-            if count + len(listing) > self._size:
-                yield Complete(self._job, listings)
-                listings, count = [], 0
-            listings.append(listing)
-            count += len(listing)
-        if listings:
-            yield Complete(self._job, listings)
+            if batch.entries + len(listing) > self._size.entries or len(batch.listings) >= self._size.directories:
+                yield batch
+                batch = Complete(self._job, [])
+            batch.add(listing)
+            self._descend(listing, batch)
+        if batch.listings:
+            yield batch
         if passed:
             yield Passed(self._job, passed)
+
+    def _modified_at(self, directory: ClaimedDirectory) -> int | None:
+        return self._dated.directory_modified_at(directory.path) if self._dated else None
+
+    def _descend(self, top: Listing, batch: Complete) -> None:
+        """List what was just found below a directory that was never scanned, depth first, while there is room and time."""
+        if self._reserve is None or not top.directory.first:
+            return
+        waiting = [(top.directory, name) for name in reversed(dict.fromkeys(top.children))]
+        while waiting and self._has_room(batch) and self._reserve.ids and time.monotonic() < self._descend_until:
+            parent, name = waiting.pop()
+            directory = self._reserve.directory(parent, name)
+            try:
+                modified_at = self._modified_at(directory)
+                entries = list(islice(self._source.scan(directory.path), self._size.entries))
+            except FileError:
+                continue  # told, counted and tried again when it is claimed
+            if len(entries) == self._size.entries:
+                return  # comes in parts, and so may those beside it: they are for whoever claims them
+            listing = Listing(directory, entries, rows.digest_of(entries), modified_at)
+            listing.found = Found(parent.id, top.directory.id)
+            rows.encode(listing)
+            batch.add(listing)
+            waiting += [(directory, name) for name in reversed(dict.fromkeys(listing.children))]
+
+    def _has_room(self, batch: Complete) -> bool:
+        return batch.entries < self._size.entries and len(batch.listings) < self._size.directories
 
     def _parts(self, directory: ClaimedDirectory, part: Listing, rest: Iterator[Entry]) -> Iterator[Batch]:
         """A directory too large for one batch: a transaction for each part, and the last one ends it."""
@@ -110,7 +165,7 @@ class Scan:
             while len(part):
                 rows.encode(part)
                 yield Part(self._job, part, last=False)
-                part = Listing(directory, list(islice(rest, self._size)))
+                part = Listing(directory, list(islice(rest, self._size.entries)))
             yield Part(self._job, part, last=True)
         except FileError as error:
             yield Failed(directory, error)
