@@ -12,7 +12,7 @@ import structlog
 from core.errors import FileError, IngestError, Outage, Permanent, Unavailable, UsageError, Vanished
 from core.sources.base import Source
 from core.sources.urls import open_source
-from inventory import below, listing, partitions
+from inventory import below, listing, partitions, unchanged
 from inventory.below import Reserve
 from inventory.jobs import Job
 from inventory.listing import ClaimedDirectory, Listing, Merge
@@ -150,8 +150,8 @@ class WatchLoop:
                 self._merge_part(self._member.rota.job(job), part, last)
             case Passed(job, directories):
                 with self._database.begin() as connection:
-                    merge = Merge(connection, self._member.worker)
-                    mine = merge.trust(directories, self._member.rota.job(job).settings.rescan_seconds)
+                    again = self._member.rota.job(job).settings.rescan_seconds
+                    mine = unchanged.trusted(connection, self._member.worker, directories, again)
                 self._done(directories, mine)
 
     def _emptied(self, listed: Listing) -> bool:
@@ -182,7 +182,7 @@ class WatchLoop:
         if not listings:
             return set()
         with self._database.begin() as connection:
-            return set(Merge(connection, self._member.worker).pass_unchanged(listings, job.settings.rescan_seconds))
+            return set(unchanged.same(connection, self._member.worker, listings, job.settings.rescan_seconds))
 
     def _merge_part(self, job: Job, part: Listing, last: bool) -> None:
         directory = part.directory

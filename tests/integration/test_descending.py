@@ -43,7 +43,7 @@ TREE = {"": 1, "a": 2, "a/b": 1, "a/b/c": 3, "d": 0}
 def states(world: World, job: int) -> dict[str, str]:
     with world.database.begin() as connection:
         rows = connection.exec_driver_sql(f"SELECT path, state FROM inventory.directory WHERE job_id = {job}")
-        return {path: state for path, state in rows}
+        return dict(map(tuple, rows))
 
 
 def due(world: World, job: int) -> int:
@@ -57,7 +57,7 @@ def parents(world: World, job: int) -> dict[str, str | None]:
             "SELECT d.path, p.path FROM inventory.directory d LEFT JOIN inventory.directory p ON p.id = d.parent_id"
             f" WHERE d.job_id = {job}"
         )
-        return {path: parent for path, parent in rows}
+        return dict(map(tuple, rows))
 
 
 def test_a_small_tree_is_one_claim(world: World) -> None:
