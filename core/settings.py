@@ -271,6 +271,58 @@ class WebSettings(Section):
         return read_secret(self.token_file) if self.token_file else None
 
 
+class NotifySettings(Section):
+    """Who is told when a pass of a job is over. What is to be told is kept in the inventory until it was taken."""
+
+    webhook_url: SecretStr | None = None
+    """An http(s) URL to which a JSON object is posted. Only from the environment (NOTIFY_WEBHOOK_URL); refused in
+    config.yml, for such URLs hold secrets."""
+    webhook_url_file: Path | None = None
+    """A file whose first line is that URL."""
+    smtp_host: Word | None = None
+    """The mail server that takes mails. null: no mails."""
+    smtp_port: int = Field(default=25, ge=1, le=65535)
+    """Its port."""
+    smtp_starttls: bool = False
+    """Speak TLS with it, and check its certificate."""
+    smtp_user: Word | None = None
+    """The user to log in as. null: no login."""
+    smtp_password: SecretStr | None = None
+    """Only from the environment (NOTIFY_SMTP_PASSWORD); refused in config.yml."""
+    smtp_password_file: Path | None = None
+    """A file whose first line is the password."""
+    mail_from: Word = "ingest@localhost"
+    """The sender of mails."""
+    mail_to: str = ""
+    """Who gets mails: addresses with commas between them."""
+    passes: Literal["all", "changed", "failed"] = "changed"
+    """Of which passes is told. changed: those after which the counts are others than before, or that failed or are a job's
+    first. failed: those in which a file was given up."""
+    timeout_seconds: Seconds = 10
+    """How long one delivery may take; one that fails is tried again after 30 s, 1 min … 1 h."""
+    keep_days: Seconds = 7
+    """What could not be delivered for so long is given up; `ingest report` still has it."""
+
+    def webhook(self) -> str | None:
+        """The URL to post to. Raises UsageError when its file cannot be read or it is no http(s) URL."""
+        url = self.webhook_url.get_secret_value() if self.webhook_url else None
+        if url is None and self.webhook_url_file:
+            url = read_secret(self.webhook_url_file)
+        if url is not None and urlsplit(url).scheme not in ("http", "https"):
+            raise UsageError("notify.webhook_url is no http(s) URL", "give https://host/path")
+        return url
+
+    def recipients(self) -> list[str]:
+        """The addresses of mail_to; none where there is no mail server."""
+        return [one.strip() for one in self.mail_to.split(",") if one.strip()] if self.smtp_host else []
+
+    def password(self) -> str:
+        """The mail server's password. Raises UsageError when its file cannot be read."""
+        if self.smtp_password:
+            return self.smtp_password.get_secret_value()
+        return read_secret(self.smtp_password_file) if self.smtp_password_file else ""
+
+
 class LogSettings(Section):
     """The pods' logs: one JSON object a line on standard error."""
 
@@ -293,6 +345,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     metrics: MetricsSettings = MetricsSettings()
     web: WebSettings = WebSettings()
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
 

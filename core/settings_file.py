@@ -28,7 +28,13 @@ from core.settings_sources import (
 USUAL_PLACES = (Path("config.yml"), Path("/config/config.yml"))
 """Where config.yml is looked for when nobody names one: the working directory, then where Kubernetes mounts it."""
 
-SECRETS = {"inventory.password": "INVENTORY_PASSWORD", "irods.password": "IRODS_PASSWORD", "web.token": "WEB_TOKEN"}
+SECRETS = {
+    "inventory.password": "INVENTORY_PASSWORD",
+    "irods.password": "IRODS_PASSWORD",
+    "notify.webhook_url": "NOTIFY_WEBHOOK_URL",
+    "notify.smtp_password": "NOTIFY_SMTP_PASSWORD",
+    "web.token": "WEB_TOKEN",
+}
 """Keys that are never printed and never stand in config.yml, and the variables for them."""
 
 DRIVER = "postgresql+psycopg2"

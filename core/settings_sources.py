@@ -37,6 +37,8 @@ WELL_KNOWN = {
     "IRODS_ZONE_NAME": "irods.zone",
     "IRODS_PASSWORD": "irods.password",
     "WEB_TOKEN": "web.token",
+    "NOTIFY_WEBHOOK_URL": "notify.webhook_url",
+    "NOTIFY_SMTP_PASSWORD": "notify.smtp_password",
 }
 """Variables that other programs and people use already; the INGEST_ variable of the same key goes before them."""
 

@@ -20,6 +20,7 @@ from inventory import housekeeping, schema
 from inventory.claims import Limits
 from inventory.engine import Database
 from inventory.jobs import Job
+from inventory.notices import Courier
 from inventory.rota import Rota
 from inventory.workers import Lease
 
@@ -96,6 +97,8 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
     url, wait = (settings.inventory.connection_url(), settings.inventory.connect_timeout_seconds)
     database = Database(url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod}")
     heart = Database(url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod} heartbeat")
+    post = Database(url, connect_timeout_seconds=wait, name=f"{kind} {pod} notices")
+    courier = Courier(post, settings.notify, settings.worker.housekeeping_seconds)
     try:
         schema.check(database)
         lease = Lease(heart, kind, pod, program_version(), settings.worker.lease_seconds)
@@ -118,7 +121,10 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
         probes = metrics.Probes(settings.metrics.patience_seconds)
         if settings.metrics.port is not None:
             metrics.serve(settings.metrics.port, probes)
+        courier.start()
         service.serve(Watched(loop_of(member), probes), lease, tidy, settings.worker, stop)
     finally:
+        courier.end()
         database.close()
         heart.close()
+        post.close()
