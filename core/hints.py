@@ -40,6 +40,27 @@ CLASSES: Mapping[str, Advice] = {
     "not_regular": Advice("something else has taken the place of a regular file", "the next scan puts it right"),
     "short_read": Advice("the source gave fewer bytes than it had announced", "it is tried again with its new size"),
     "short_write": Advice("iRODS took fewer bytes than were sent", "it is tried again; is the resource full?"),
+    "source_checksum_mismatch": Advice(
+        "what was read is not what the source or the manifest promises", "it is damaged there or on the way; look at it"
+    ),
+    "source_checksum_unknown": Advice(
+        "the bytes were not read in order, so they could not be hashed", "it is tried again"
+    ),
+    "bad_key": Advice("a path that no key of S3 can have", "was the job's source changed? start a job of its own"),
+    "broken_listing": Advice("a page of the bucket's listing does not say how to go on", "it is tried again by itself"),
+    "unordered_listing": Advice(
+        "the bucket is not listed in the order of its keys", "directory buckets cannot be a source"
+    ),
+    "InvalidObjectState": Advice(
+        "the object is in an archive storage class", "restore it, then `ingest retry --error {error}`"
+    ),
+    "AccessDenied": Advice(
+        "the credentials may not read the object", "grant s3:GetObject, then `ingest retry --error {error}`"
+    ),
+    "NoSuchBucket": Advice("the bucket is missing", "check the job's source"),
+    "SlowDown": Advice("S3 has too much to do", _AWAY),
+    "ExpiredToken": Advice("the S3 credentials have expired", "renew them; nothing was counted"),
+    "no_credentials": Advice("the pod has no S3 credentials", "set s3.key_pair_file, or give the pod a role"),
     "poison": Advice(
         "pods died over this file again and again", "look at the pods' logs and memory limits, then `ingest retry`"
     ),

@@ -50,10 +50,12 @@ class Vanished:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The source changed under the reader; `size` in bytes and `modified_at` in microseconds since 1970 are the new ones."""
+    """The source changed under the reader; `size` in bytes, `modified_at` in microseconds since 1970 and `tag` are the new
+    ones."""
 
     size: int
     modified_at: int
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,3 +73,14 @@ def check_logical(path: str) -> None:
     length = len(path.encode("utf-8"))
     if length > MAX_PATH_BYTES:
         raise Permanent("path_too_long", f"logical path of {length} bytes, at most {MAX_PATH_BYTES}: {path[:80]}…")
+
+
+def checked_physical(path: str, physical: str) -> str:
+    """The physical path of `path`, unless iRODS cannot hold it: then a `Permanent` of class bad_physical_path."""
+    if len(physical.encode()) > MAX_PATH_BYTES or any(ord(c) < 32 and c not in "\t\n" for c in physical):
+        raise Permanent(
+            "bad_physical_path",
+            f"{path}: iRODS cannot hold this physical path (control characters, or over {MAX_PATH_BYTES} bytes)",
+            "rename it at the source, or put it instead of registering it",
+        )
+    return physical

@@ -132,6 +132,39 @@ class BundleSettings(Section):
     """Bytes in one bundle, which is held in memory, one for each of irods.connections."""
 
 
+class S3Settings(Section):
+    """The S3 service that s3:// sources are in. Without a key pair the usual places of AWS are asked: the environment, the
+    shared files, the pod's service account, the instance's role."""
+
+    endpoint_url: Word | None = None
+    """Where the service is, such as https://minio.example.org:9000. null: AWS."""
+    region: Word | None = None
+    """The bucket's region. null: the usual places of AWS say it, else us-east-1."""
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Where the bucket's name goes: into the path, or in front of the host (virtual). auto: the host, unless it is an
+    address or the name does not fit."""
+    key_pair_file: Path | None = None
+    """A file of two lines, access key and secret key; a third one, if any, is a session token."""
+    anonymous: bool = False
+    """Ask without any credentials, for public buckets."""
+    proxy_url: Word | None = None
+    """The HTTP proxy to go through. null: what HTTPS_PROXY and HTTP_PROXY say."""
+    ca_file: Path | None = None
+    """The certificates that the service's own is checked with. null: the usual ones."""
+    verify_tls: bool = True
+    """false: take any certificate."""
+    connect_timeout_seconds: Seconds = 10
+    """How long one attempt to connect may take."""
+    read_timeout_seconds: Seconds = 60
+    """How long the service may be silent in an answer."""
+    attempts: Count = 4
+    """How often one request is tried at once before it counts as failed."""
+    connections: Count = 32
+    """Connections that one pod keeps open at most."""
+    list_page: int = Field(default=1000, ge=1, le=1000)
+    """Keys in one page of a listing."""
+
+
 class JobSettings(Section):
     """Defaults of a job; `ingest job start` can say otherwise for one job."""
 
@@ -338,6 +371,7 @@ class Settings(Section):
     inventory: InventorySettings = InventorySettings()
     irods: IrodsSettings = IrodsSettings()
     bundle: BundleSettings = BundleSettings()
+    s3: S3Settings = S3Settings()
     job: JobSettings = JobSettings()
     watcher: WatcherSettings = WatcherSettings()
     loader: LoaderSettings = LoaderSettings()

@@ -36,7 +36,7 @@ class ClaimedFile:
 
     `directory` is the escaped path relative to the job's source and `name` the escaped name in it; `modified_at` is in
     microseconds since 1970. `fresh` means that no worker can have written anything for it yet, `collection_made` that its
-    collection is known to exist, `suspect` that workers have died over it.
+    collection is known to exist, `suspect` that workers have died over it. `tag` is the source's change mark.
     """
 
     job_id: int
@@ -51,6 +51,7 @@ class ClaimedFile:
     fresh: bool
     collection_made: bool
     suspect: bool = False
+    tag: str | None = None
 
     @property
     def key(self) -> Key:
@@ -155,10 +156,11 @@ def claim(
                     SET state = '{words.busy}', claimed_by = :worker {words.begin}
                     FROM due WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
                     RETURNING f.shard, f.directory_id, f.name, f.generation, f.size, f.modified_at, f.checksum,
-                        f.loaded_by IS NULL AND f.reaps = 0 AS fresh, f.reaps >= {SUSPECT_REAPS} AS suspect)
+                        f.loaded_by IS NULL AND f.reaps = 0 AS fresh, f.reaps >= {SUSPECT_REAPS} AS suspect,
+                        f.source_tag)
                 SELECT d.job_id, c.shard, c.directory_id, d.path, c.name, c.generation, c.size,
                     (extract(epoch FROM c.modified_at) * 1000000)::bigint, c.checksum, c.fresh,
-                    d.collection_made_at IS NOT NULL, c.suspect
+                    d.collection_made_at IS NOT NULL, c.suspect, c.source_tag
                 FROM claimed c JOIN inventory.directory d ON d.id = c.directory_id
                 ORDER BY c.directory_id, c.name"""),
             {"worker": worker, "shard": shard, "limit": limit, "directory": directory, "name": name},
@@ -230,8 +232,9 @@ def release(database: Database, worker: int, stage: Stage, files: Sequence[Claim
 # key. Expecting 500 it reads the whole key instead, and joins each row that this worker holds with each result.
 _ROWS = """
     (SELECT * FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[]), CAST(:generations AS int[]),
-                          CAST(:began AS float[]), CAST(:ended AS float[]), CAST(:first AS text[]), CAST(:second AS text[]))
-     AS r(directory_id, name, generation, began, ended, first, second)
+                          CAST(:began AS float[]), CAST(:ended AS float[]), CAST(:first AS text[]), CAST(:second AS text[]),
+                          CAST(:tags AS text[]))
+     AS r(directory_id, name, generation, began, ended, first, second, tag)
      WHERE coalesce(r.directory_id, 0) = r.directory_id AND coalesce(r.generation, 0) = r.generation OFFSET 0) AS r
 """
 # The owner is hidden in coalesce, so that the rows are found by their key: the index of claimed rows holds as many of this
@@ -273,6 +276,7 @@ def _run(
             "ended": array_of(r.ended_seconds_ago for r in group),
             "first": [first for first, _ in texts] if texts else [],
             "second": [second for _, second in texts] if texts else [],
+            "tags": [r.outcome.tag for r in group if isinstance(r.outcome, Changed)],
             **values,
         },
     )
@@ -361,8 +365,8 @@ def _changed(c: Connection, worker: int, stage: Stage, shard: int, group: Sequen
         c, worker, stage, shard, group,
         f"""state = CASE WHEN {dead} THEN 'dead' ELSE 'discovered' END::inventory.file_state,
             generation = f.generation + 1, discovered_at = now(), load_attempts = f.load_attempts + 1,
-            size = CAST(r.first AS bigint), modified_at = CAST(r.second AS timestamptz), checksum = NULL,
-            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF}) END,
+            size = CAST(r.first AS bigint), modified_at = CAST(r.second AS timestamptz),
+            source_tag = r.tag, checksum = NULL, retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF}) END,
             verify_attempts = 0, reloads = 0, reaps = 0,
             load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL""",
         texts=stats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.irods import ExtraStreams, Gateway, Gateways
 from core.outcome import Done, Outcome
 from core.paths import logical_path
-from core.settings import IrodsSettings
+from core.settings import IrodsSettings, S3Settings
 from core.sources.base import Source
 from core.sources.urls import open_source
 from inventory.jobs import Job
@@ -14,9 +14,10 @@ from inventory.jobs import Job
 class Connections:
     """Gateways by thread and user, and sources by job, opened when first needed."""
 
-    def __init__(self, settings: IrodsSettings) -> None:
+    def __init__(self, settings: IrodsSettings, s3: S3Settings) -> None:
         self.settings = settings
         self._gateways = Gateways(settings)
+        self._s3 = s3
         self._sources: dict[int, Source] = {}
         self._made: set[str] = set()  # collections known to exist; shared, for adding to a set is atomic
 
@@ -32,7 +33,7 @@ class Connections:
     def source(self, job: Job) -> Source:
         """The job's source."""
         if job.id not in self._sources:
-            self._sources[job.id] = open_source(job.source_url)
+            self._sources[job.id] = open_source(job.source_url, self._s3)
         return self._sources[job.id]
 
     def make_collection(self, job: Job, directory: str, *, anew: bool = False) -> Outcome:

@@ -36,7 +36,7 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
             now = opened.stat()
         finally:
             opened.close()
-        return Changed(now.size, now.modified_at)
+        return Changed(now.size, now.modified_at, now.tag)
     if file.fresh:
         return Done()  # nothing of ours was ever there
     path = logical_path(job.target_collection, file.path)

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import structlog
 
-from core.checksums import Hasher, checksum_of
+from core.checksums import Hasher
+from core.errors import Changed as SourceChanged
 from core.errors import FileError, Permanent
 from core.irods import Exists, Gateway, Registration, SmallFile, source_path_avu
 from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
@@ -23,6 +24,7 @@ from core.sources.base import Source, SourceFile, Stat
 from core.sources.urls import source_path
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
+from loader.promise import Passing, checked
 
 log = structlog.get_logger()
 Prepared = TypeVar("Prepared")
@@ -37,7 +39,7 @@ class _Moved(Exception):
 
     def __init__(self, now: Stat) -> None:
         # a size of -1 stands for a file that was replaced by another one of the same size and time
-        self.outcome = Changed(max(now.size, 0), now.modified_at)
+        self.outcome = Changed(max(now.size, 0), now.modified_at, now.tag)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Load:
 
     def _look_again(self, file: ClaimedFile) -> None:
         """A last look at the source when all is in iRODS. Raises _Moved and FileError."""
-        with self._opened(file):
+        with self._opened(file, anew=True):
             pass
 
     @property
@@ -134,7 +136,9 @@ class Load:
     def _append(self, file: ClaimedFile) -> Outcome:
         path = logical_path(self.job.target_collection, file.path)
         with self._opened(file) as opened:
-            done = self.gateway.append(path, opened.read_at, file.size, resource=self.job.settings.resource)
+            passing = Passing(file.path, opened)
+            done = self.gateway.append(path, passing.read_at, file.size, resource=self.job.settings.resource)
+            passing.check(done.checksum, file.size)
         if done.note:
             log.info("put_whole", path=path, reason=done.note)
         return Done(done.checksum)
@@ -143,14 +147,14 @@ class Load:
         path = logical_path(self.job.target_collection, file.path)
         resource, overwrite = self.job.settings.resource, self._overwrites(file)
         if file.size <= self.settings.single_buffer_bytes:
-            data = self._read(file)
-            checksum = checksum_of(data)
+            data, checksum = self._read(file)
             self.gateway.put_bytes(path, data, checksum=checksum, resource=resource, overwrite=overwrite)
             return Done(checksum)
         with self._opened(file) as opened:
-            return Done(
-                self.gateway.put_stream(path, opened.read_at, file.size, resource=resource, overwrite=overwrite)
-            )
+            passing = Passing(file.path, opened)
+            checksum = self.gateway.put_stream(path, passing.read_at, file.size, resource=resource, overwrite=overwrite)
+            passing.check(checksum, file.size)
+            return Done(checksum)
 
     def _overwrites(self, file: ClaimedFile) -> bool:
         # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
@@ -178,8 +182,7 @@ class Load:
 
     def _small_file(self, file: ClaimedFile) -> SmallFile:
         check_logical(f"{self.job.target_collection}/{file.path}")
-        data = self._read(file)
-        return SmallFile(file.path, data, checksum_of(data))
+        return SmallFile(file.path, *self._read(file))
 
     def _put_many(self, files: Sequence[ClaimedFile], small: list[SmallFile]) -> list[Outcome]:
         overwrite = all(self._overwrites(file) for file in files)
@@ -197,34 +200,48 @@ class Load:
         return Registration(path, physical, file.size, file.modified_at, self._hash(file))
 
     def _hash(self, file: ClaimedFile) -> str:
-        hasher, offset = Hasher(), 0
+        """The SHA-256 of a file of any size, read for it unless the source itself keeps one."""
         with self._opened(file) as opened:
-            while block := opened.read_at(offset, READ_BYTES):
-                hasher.update(block)
-                offset += len(block)
-            if offset != file.size:
-                raise _Moved(opened.stat())
+            return opened.checksum() or self._hashed(file, opened)
+
+    def _hashed(self, file: ClaimedFile, opened: SourceFile) -> str:
+        hasher, passing, offset = Hasher(), Passing(file.path, opened), 0
+        while block := passing.read_at(offset, READ_BYTES):
+            hasher.update(block)
+            offset += len(block)
+        if offset != file.size:
+            raise _Moved(opened.stat())
+        passing.check(hasher.checksum, file.size)
         return hasher.checksum
 
-    def _read(self, file: ClaimedFile) -> bytes:
+    def _read(self, file: ClaimedFile) -> tuple[bytes, str]:
+        """All bytes of a small file, and their checksum."""
         with self._opened(file) as opened:
             data = opened.read_at(0, file.size + 1)
             if len(data) != file.size:
                 raise _Moved(opened.stat())
-            return data
+            return data, checked(file.path, opened, data)
 
     @contextmanager
-    def _opened(self, file: ClaimedFile) -> Iterator[SourceFile]:
-        """The open file; raises _Moved when it is another one than the scan saw, before or after the block."""
-        opened = self.source.open(file.path)
+    def _opened(self, file: ClaimedFile, *, anew: bool = False) -> Iterator[SourceFile]:
+        """The open file; raises _Moved when it is another one than the scan saw, before, in or after the block.
+
+        `anew` has the source look for itself now.
+        """
+        seen = Stat(file.size, file.modified_at, file.tag)
+        opened = self.source.open(file.path, None if anew else seen)
         try:
             self._compare(file, opened)
-            yield opened
+            try:
+                yield opened
+            except SourceChanged:
+                self._compare(file, opened)
+                raise
             self._compare(file, opened)
         finally:
             opened.close()
 
     @staticmethod
     def _compare(file: ClaimedFile, opened: SourceFile) -> None:
-        if (now := opened.stat()) != Stat(file.size, file.modified_at):
+        if not (now := opened.stat()).is_like(Stat(file.size, file.modified_at, file.tag)):
             raise _Moved(now)

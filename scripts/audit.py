@@ -35,7 +35,7 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
     settings = invocation.settings()
     with opened(settings.inventory) as database, ExitStack() as stack:
         chosen = named(database, job)
-        source = open_source(chosen.source_url)
+        source = open_source(chosen.source_url, settings.s3)
         source.check()
         loads = chosen.settings.operation != "no_op"
         catalogue = stack.enter_context(Gateway(settings.irods)) if loads else None

@@ -22,7 +22,7 @@ from scripts.jobs import named, opened
 from scripts.report_html import write_html
 
 if TYPE_CHECKING:
-    from core.settings import IrodsSettings
+    from core.settings import Settings
     from core.sources.totals import SourceTotals
     from inventory.jobs import Job
     from inventory.report import Report
@@ -61,7 +61,7 @@ def report(invocation: Invocation, job: str, form: str, output: Path | None, sou
     settings = invocation.settings()
     with opened(settings.inventory) as database:
         chosen = named(database, job)
-        witnesses = _ask(chosen, settings.irods, source, catalogue)
+        witnesses = _ask(chosen, settings, source, catalogue)
         with _target(output) as out, snapshot(database, chosen) as made:
             {"html": write_html, "csv": _write_csv, "jsonl": _write_jsonl}[form](made, witnesses, out)
             checks = checks_of(made, witnesses)
@@ -73,18 +73,18 @@ def report(invocation: Invocation, job: str, form: str, output: Path | None, sou
     return 0 if agree else 1
 
 
-def _ask(job: Job, irods: IrodsSettings, source: bool, catalogue: bool) -> Witnesses:
+def _ask(job: Job, settings: Settings, source: bool, catalogue: bool) -> Witnesses:
     from core.irods import Gateway
     from core.sources.totals import totals
     from core.sources.urls import open_source
 
     counted = listed = None
     if source:
-        opened_source = open_source(job.source_url)
+        opened_source = open_source(job.source_url, settings.s3)
         opened_source.check()
         listed = totals(opened_source)
     if catalogue and job.settings.operation != "no_op":
-        with Gateway(irods) as gateway:
+        with Gateway(settings.irods) as gateway:
             counted = gateway.tally(job.target_collection)
     return Witnesses(listed, counted)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, groupby
 
 import structlog
@@ -36,8 +37,8 @@ GROW_SECONDS = 60.0
 class WatchLoop:
     """The loop of a watcher: the main thread merges, and does all SQL, while another one scans the source ahead of it."""
 
-    def __init__(self, member: Member, source_of: Callable[[str], Source] = open_source) -> None:
-        self._source_of = source_of
+    def __init__(self, member: Member, source_of: Callable[[str], Source] | None = None) -> None:
+        self._source_of = source_of or partial(open_source, s3=member.settings.s3)
         self._member = member
         self._database = member.database
         self._settings = member.settings.watcher

@@ -34,10 +34,30 @@ class Entry(NamedTuple):
 
 
 class Stat(NamedTuple):
-    """What tells that a file has changed: `size` in bytes, `modified_at` in microseconds since 1970."""
+    """What tells that a file has changed: `size` in bytes, `modified_at` in microseconds since 1970, `tag` as in `Entry`."""
 
     size: int
     modified_at: int
+    tag: str | None = None
+
+    def is_like(self, other: Stat) -> bool:
+        """Whether nothing tells the two apart; a tag that only one of them has tells nothing."""
+        tags = {self.tag, other.tag} - {None}
+        return self[:2] == other[:2] and len(tags) < 2
+
+
+class Keys(NamedTuple):
+    """A part of a very large directory: names in the order of their UTF-8 bytes beyond `after`, up to and with `until`.
+
+    `after` is '' at the directory's beginning, `until` None at its end. Names are the source's own, not escaped; a
+    directory's name ends in '/'.
+    """
+
+    after: str = ""
+    until: str | None = None
+
+
+WHOLE = Keys()
 
 
 class SourceFile(Protocol):
@@ -48,7 +68,18 @@ class SourceFile(Protocol):
         ...
 
     def stat(self) -> Stat:
-        """Size and time as they are now, by name rather than by descriptor. Raises Vanished when the name is gone."""
+        """Size and time as they are now, by name rather than by descriptor. Raises Vanished when the name is gone.
+
+        A source that reads one version of a file or fails may answer with what that version is.
+        """
+        ...
+
+    def promise(self) -> str | None:
+        """The checksum, in iRODS notation, that the bytes read must have; None where the source knows none."""
+        ...
+
+    def checksum(self) -> str | None:
+        """The checksum of the bytes as the source itself keeps it, so that they need not be read for it; else None."""
         ...
 
     def close(self) -> None: ...
@@ -65,8 +96,12 @@ class Source(Protocol):
         """The entries of one directory in no order. Raises FileError; Vanished when the directory is gone."""
         ...
 
-    def open(self, path: str) -> SourceFile:
-        """Open a regular file. Raises FileError; Vanished when it is gone, Permanent when it cannot be read."""
+    def open(self, path: str, seen: Stat | None = None) -> SourceFile:
+        """Open a regular file. Raises FileError; Vanished when it is gone, Permanent when it cannot be read.
+
+        `seen` is what a scan saw of it: a source may hold back its look until the first byte is read, and then raises
+        Changed for another version.
+        """
         ...
 
     def physical_path(self, path: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
-from core.paths import escape, unescape
+from core.paths import checked_physical, escape, unescape
 from core.sources.base import Entry, Stat
 
 # datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
@@ -86,6 +86,12 @@ class FilesystemFile:
             return Stat(status.st_size if status.st_size != self._size() else -1, _modified_at(status))
         return Stat(status.st_size, _modified_at(status))
 
+    def promise(self) -> str | None:
+        return None
+
+    def checksum(self) -> str | None:
+        return None
+
     def _size(self) -> int:
         return os.fstat(self._fd).st_size
 
@@ -138,7 +144,7 @@ class FilesystemSource:
         with self._if_mounted(), _told(directory or os.fsdecode(self._root)):
             return _modified_at(os.lstat(self._where(directory)) if directory else os.stat(self._root))
 
-    def open(self, path: str) -> FilesystemFile:
+    def open(self, path: str, seen: Stat | None = None) -> FilesystemFile:
         with self._if_mounted():
             return FilesystemFile(self._where(path), path)
 
@@ -168,10 +174,4 @@ class FilesystemSource:
                 f"{path}: iRODS cannot hold a physical path that is not UTF-8",
                 "rename it at the source, or put it instead of registering it",
             ) from error
-        if len(where) > 1023 or any(ord(c) < 32 and c not in "\t\n" for c in text):
-            raise Permanent(
-                "bad_physical_path",
-                f"{path}: iRODS cannot hold this physical path (control characters, or over 1023 bytes)",
-                "rename it at the source, or put it instead of registering it",
-            )
-        return text
+        return checked_physical(path, text)

@@ -7,8 +7,13 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from core.errors import UsageError
 from core.paths import unescape
+from core.settings import S3Settings
 from core.sources.base import Source
 from core.sources.filesystem import FilesystemSource
+from core.sources.keys import key_of
+
+SCHEMES = ("file", "s3")
+"""What a source's URL may begin with."""
 
 
 def source_url(given: str) -> str:
@@ -18,22 +23,30 @@ def source_url(given: str) -> str:
     """
     if "://" not in given:
         return "file://" + quote(os.fsencode(os.path.abspath(given)))
-    scheme = urlsplit(given).scheme
-    if scheme != "file":
-        raise UsageError(f"source {given}: no source serves {scheme}://", "use a path or file:///path")
+    scheme = given.partition("://")[0]
+    if scheme not in SCHEMES:
+        raise UsageError(
+            f"source {given}: no source serves {scheme}://", "use a path, file:///path or s3://bucket/prefix"
+        )
     return given
 
 
 def source_path(url: str, path: str) -> bytes:
     """The bytes of a file's own path at a source: /directory/name, or /bucket/key; `path` is escaped, below the source."""
+    if url.startswith("s3://"):
+        return os.fsencode("/" + url.removeprefix("s3://").rstrip("/") + "/" + key_of(path))
     parts = urlsplit(url)
     place = b"/" + parts.netloc.encode() if parts.netloc else b""
     return place + unquote_to_bytes(parts.path).rstrip(b"/") + b"/" + unescape(path)
 
 
-def open_source(url: str) -> Source:
+def open_source(url: str, s3: S3Settings) -> Source:
     """The source behind a job's URL. Raises UsageError for an unknown scheme."""
+    if url.startswith("s3://"):
+        from core.sources.s3 import S3Source
+
+        return S3Source(url, s3)
     parts = urlsplit(url)
     if parts.scheme != "file":
-        raise UsageError(f"source {url}: no source serves {parts.scheme}://", "use file:///path")
+        raise UsageError(f"source {url}: no source serves {parts.scheme}://", "use file:///path or s3://bucket/prefix")
     return FilesystemSource(os.fsdecode(unquote_to_bytes(parts.path)))

@@ -43,7 +43,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--wait", is_flag=True, help="Return when the job is at its end, showing how far it is.")
 @click.pass_obj
 def start(invocation: Invocation, /, source: str, collection: str, name: str | None, wait: bool, **options: Any) -> int:
-    """Bring SOURCE, a directory or file:// URL, into COLLECTION.
+    """Bring SOURCE, a directory, file:// URL or s3://bucket/prefix, into COLLECTION.
 
     Returns at once; the pods do the work. What cannot work for any file is refused here: a source that is missing or
     unreadable, a collection in an unknown zone or without permission, a resource that does not take the operation, a name in
@@ -66,7 +66,7 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     chosen = checked_name(name or PurePath(unquote(urlsplit(url).path)).name or "job")
     if jobs.find(database, chosen) is not None:
         raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
-    open_source(url).check()
+    open_source(url, settings.s3).check()
     gateway = Gateway(settings.irods, as_user=settings.job.client)
     try:
         if settings.job.client is not None:

@@ -190,7 +190,7 @@ class Claims(RuleBasedStateMachine):
         try:
             self.drain()
         finally:
-            self.world.execute(f"TRUNCATE {', '.join('inventory.' + table for table in TABLES.split(', '))}")
+            self.world.execute(f"TRUNCATE {', '.join('inventory.' + table for table in TABLES.split(', '))} CASCADE")
             self.world.database.close()
 
     def drain(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import Outage, Permanent, UsageError, Vanished
+from core.settings import S3Settings
 from core.sources.base import Stat
 from core.sources.filesystem import FilesystemSource
 from core.sources.urls import open_source, source_url
@@ -146,7 +147,7 @@ def test_a_url_holds_any_path(tmp_path: Path) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a b%25\xff?#"))
     odd.mkdir()
     (odd / "in").write_bytes(b"x")
-    assert [entry.name for entry in open_source(source_url(str(odd))).scan("")] == ["in"]
+    assert [entry.name for entry in open_source(source_url(str(odd)), S3Settings()).scan("")] == ["in"]
 
 
 def test_a_stat_is_a_size_and_microseconds(tmp_path: Path, source: FilesystemSource) -> None:
