@@ -185,7 +185,10 @@ class Session:
         try:
             connection.socket.settimeout(1)
             connection.socket.sendall(farewell)
-        except OSError:
+            if isinstance(connection.socket, ssl.SSLSocket):
+                # a server that is not told of the end writes an error into its log
+                connection.socket.unwrap()
+        except (OSError, ValueError):
             pass  # it is gone already
         finally:
             connection.socket.close()
@@ -230,8 +233,7 @@ class Session:
         try:
             connection = _Connection(pool, self._account)
         except NetworkException as problem:
-            cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
-            raise errors.lost(cause, self.where) from problem
+            raise self._not_begun(problem) from problem
         except iRODSException as problem:
             raise self._refused(getattr(problem, "code", 0), problem) from problem
         except KeyError as problem:
@@ -249,6 +251,19 @@ class Session:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
+
+    def _not_begun(self, problem: NetworkException) -> Outage:
+        cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
+        hint = (
+            "set irods_client_server_policy in irods_environment.json: CS_NEG_REQUIRE for TLS, CS_NEG_REFUSE for none"
+        )
+        if "negotiation failure" in str(problem):
+            return Outage("tls", f"iRODS at {self.where} does not agree on TLS: {problem}", hint)
+        error = errors.lost(cause, self.where)
+        plain = getattr(self._account, "client_server_negotiation", "") != "request_server_negotiation"
+        if plain and error.error == "connection_lost":
+            return Outage(error.error, error.message, f"does it require TLS? then {hint}")
+        return error
 
     def _account_again(self) -> Any:
         """Passwords and PAM tokens rotate while a pod lives."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.irods.catalogue import Catalogue
 from sandbox.irods.errors import Code, IrodsError
 from sandbox.irods.permissions import User
+from sandbox.irods.tls import secure
 from sandbox.irods.wire import Channel, Closed, Message
 from sandbox.irods.xml_packing import Struct, pack, unpack
 
@@ -117,18 +118,23 @@ class Agent:
         if message.kind != "RODS_CONNECT":
             return False
         self.startup = unpack("StartupPack_PI", message.body)
-        if NEGOTIATION in self.startup["option"] and not self._negotiate():
+        wanted = NEGOTIATION in self.startup["option"]
+        if (wanted and not self._negotiate()) or (self.server.tls is not None and not wanted):
             return False
         version = {
             "status": 0, "relVersion": VERSION, "apiVersion": API_VERSION, "reconnPort": 0, "reconnAddr": "", "cookie": COOKIE,
         }  # fmt: skip
         self.channel.write("RODS_VERSION", 0, pack("Version_PI", version))
+        if self.server.tls is not None:
+            secure(self.channel, self.server.tls)
+            self.server.secured(self.channel.sock)
         return True
 
     def _negotiate(self) -> bool:
-        self.channel.write("RODS_CS_NEG_T", 0, pack("CS_NEG_PI", {"status": 1, "result": "CS_NEG_REFUSE"}))
+        policy, means = ("CS_NEG_REQUIRE", "CS_NEG_USE_SSL") if self.server.tls else ("CS_NEG_REFUSE", "CS_NEG_USE_TCP")
+        self.channel.write("RODS_CS_NEG_T", 0, pack("CS_NEG_PI", {"status": 1, "result": policy}))
         answer = self.channel.read()
-        return "CS_NEG_USE_TCP" in unpack("CS_NEG_PI", answer.body)["result"]
+        return means in unpack("CS_NEG_PI", answer.body)["result"]
 
     def _answer(self, message: Message) -> None:
         number = message.number

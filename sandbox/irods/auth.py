@@ -1,4 +1,5 @@
-"""Native authentication: API 110000 as 4.3 and later do it, 703 and 704 as before; and the password scrambling of 701."""
+"""Authentication, native and pam_password: API 110000 as 4.3 and later do it, 703 and 704 as before; and the password
+scrambling of 701."""
 
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ PADDING = "1gCBizHWbwIYyWLoysGzTe6SyzqFKMniZX05faZHWAwQKXf6Fs"
 def authenticate(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
     """API 110000, scheme native: first a challenge, then a digest over it and the password (recording connect)."""
     content = json_input(struct)
+    if content.get("scheme") == "pam_password":
+        return _token(agent, content)
     if content.get("scheme") != "native":
         raise IrodsError(Code.CAT_INVALID_AUTHENTICATION)
     if content.get("next_operation") == "auth_agent_auth_request":
@@ -32,6 +35,20 @@ def authenticate(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
         raise IrodsError(Code.SYS_INVALID_INPUT_PARAM)
     admit(agent, str(content.get("user_name", "")), str(content.get("zone_name", "")), _digest(content))
     return json_reply(content)
+
+
+def _token(agent: Agent, content: dict[str, Any]) -> Reply:
+    """For a PAM password a token, with which the client logs in natively (libirods_auth_plugin-pam_password_server)."""
+    name = str(content.get("user_name", ""))
+    if agent.server.tls is None:
+        raise IrodsError(Code.SYS_NOT_ALLOWED)
+    if content.get("next_operation") != "auth_agent_auth_request":
+        raise IrodsError(Code.SYS_INVALID_INPUT_PARAM)
+    if find_user(agent.catalogue, name, agent.zone) is None or agent.server.pam.get(name) != content.get("a_pw"):
+        raise IrodsError(Code.PAM_AUTH_PASSWORD_FAILED)
+    token = secrets.token_hex(16)
+    agent.server.pam_tokens.setdefault(name, []).append(token)
+    return json_reply({**content, "request_result": token})
 
 
 def _digest(content: dict[str, Any]) -> bytes:
@@ -70,8 +87,11 @@ def admit(agent: Agent, name: str, zone: str, digest: bytes) -> None:
     if proxy is None:
         raise IrodsError(Code.CAT_INVALID_USER)
     row = agent.catalogue.one("select password from users where user_id = ?", proxy.id)
-    password = row["password"] if row else None
-    if not agent.challenge or password is None or not hmac.compare_digest(digest, digest_of(agent.challenge, password)):
+    known = [
+        *agent.server.pam_tokens.get(name, []),
+        *([row["password"]] if row and row["password"] is not None else []),
+    ]
+    if not agent.challenge or not any(hmac.compare_digest(digest, digest_of(agent.challenge, word)) for word in known):
         raise IrodsError(Code.CAT_INVALID_AUTHENTICATION)
     client = find_user(agent.catalogue, agent.startup["clientUser"], agent.startup["clientRcatZone"])
     if not proxy.admin and (client is None or client.id != proxy.id):

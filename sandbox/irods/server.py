@@ -1,6 +1,6 @@
 """The server: a listening socket, a thread for each connection, and the state folder behind them.
 
-NOT for production: passwords are kept in plain text, nothing is encrypted, and one process does it all.
+NOT for production: passwords are kept in plain text, and one process does it all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from sandbox.irods.checksums import PREFIXES
 from sandbox.irods.faults import Faults
 from sandbox.irods.replicas import WRITE_LOCKED, rows_of
 from sandbox.irods.resources import Resources
+from sandbox.irods.tls import context_of, part
 from sandbox.irods.tokens import Tokens
 from sandbox.irods.wire import Channel
 
@@ -49,7 +51,11 @@ class SandboxServer:
         password: str = "rods",
         hash_scheme: str = "SHA256",
         default_resource: str = "demoResc",
+        tls: tuple[Path, Path] | None = None,
+        pam: Mapping[str, str] | None = None,
     ) -> None:
+        """With `tls`, a certificate chain and its key, it takes nobody without TLS; `pam` are passwords by user name
+        outside of iRODS."""
         if hash_scheme not in PREFIXES:
             raise ValueError(f"hash scheme {hash_scheme}: one of {', '.join(PREFIXES)}")
         self.state = Path(state).absolute()
@@ -61,6 +67,9 @@ class SandboxServer:
         self.default_resource = default_resource
         self.vault = self.state / "Vault"
         self._password = password
+        self.tls = context_of(*tls) if tls is not None else None
+        self.pam = dict(pam or {})
+        self.pam_tokens: dict[str, list[str]] = {}
         # the catalogue holds passwords
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.vault.mkdir(exist_ok=True)
@@ -101,7 +110,7 @@ class SandboxServer:
             "irods_default_hash_scheme": self.hash_scheme,
             "irods_authentication_scheme": "native",
             "irods_client_server_negotiation": "request_server_negotiation",
-            "irods_client_server_policy": "CS_NEG_REFUSE",
+            "irods_client_server_policy": "CS_NEG_REQUIRE" if self.tls else "CS_NEG_REFUSE",
         }
 
     def start(self) -> SandboxServer:
@@ -158,14 +167,21 @@ class SandboxServer:
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
+        channel = Channel(sock)
         try:
-            Agent(self, Channel(sock), APIS).run()
+            Agent(self, channel, APIS).run()
         except Exception:
             log.exception("a connection failed")
         finally:
-            sock.close()
+            part(channel)
+            channel.sock.close()
             with self._guard:
                 self._threads.pop(threading.current_thread(), None)
+
+    def secured(self, sock: socket.socket) -> None:
+        """The calling thread's connection goes on over this socket."""
+        with self._guard:
+            self._threads[threading.current_thread()] = sock
 
     def count(self, number: int) -> None:
         """Count a request."""

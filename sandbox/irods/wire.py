@@ -79,22 +79,26 @@ class Channel:
             raise Closed("end of stream")
         return count
 
-    def read(self) -> Message:
-        """The next message. Raises Closed."""
+    def read_header(self) -> tuple[str, list[int]]:
+        """Type and numbers of a message, in TLS of one that is nothing else. Raises Closed."""
         length = int.from_bytes(self._exactly(4), "big")
         if not 0 < length <= HEADER_LIMIT:
             raise Closed(f"header of {length} bytes")
         found = _HEADER.match(self._exactly(length))
         if not found:
             raise Closed("no message header")
-        body_length, error_length, stream_length, number = (int(found.group(i)) for i in range(2, 6))
+        return found.group(1).decode("ascii", "replace"), [int(found.group(i)) for i in range(2, 6)]
+
+    def read(self) -> Message:
+        """The next message. Raises Closed."""
+        kind, (body_length, error_length, stream_length, number) = self.read_header()
         if min(body_length, error_length, stream_length) < 0:
             raise Closed("negative length")
         body = self._exactly(body_length)
         self._exactly(error_length)
         stream = self._room(stream_length)
         self._into(stream)
-        return Message(found.group(1).decode("ascii", "replace"), number, body, stream)
+        return Message(kind, number, body, stream)
 
     def _room(self, length: int) -> memoryview:
         if length > KEPT_BUFFER:
