@@ -72,6 +72,7 @@ STATES = (
 @click.option(
     "--format", "form", type=click.Choice(("table", "csv", "jsonl")), default="table", show_default=True, help="How."
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl: one JSON object a line.")
 @click.option("--summary", is_flag=True, help="Only the counts by job and state, from the progress table.")
 @click.pass_obj
 def dump(
@@ -81,6 +82,7 @@ def dump(
     errors: tuple[str, ...],
     prefix: str | None,
     form: str,
+    as_json: bool,
     summary: bool,
 ) -> None:
     """Show every file: state, start, finish and runtime of loading and verifying, pods, error.
@@ -90,7 +92,7 @@ def dump(
     """
     from inventory import queries
 
-    out = sys.stdout
+    out, form = sys.stdout, "jsonl" if as_json else form
     with opened(invocation.settings().inventory) as database:
         if summary:
             write_summary(queries.summary(database, job), form, out)

@@ -8,7 +8,20 @@ from pathlib import Path
 
 import click
 
-from scripts import audit, config, dump, explain, failures, jobs, report, sandbox_servers, schema, serve
+from scripts import (
+    audit,
+    completion,
+    config,
+    doctor,
+    dump,
+    explain,
+    failures,
+    jobs,
+    report,
+    sandbox_servers,
+    schema,
+    serve,
+)
 from scripts.frame import Invocation, Sections, run
 
 
@@ -35,14 +48,16 @@ def ingest(context: click.Context, config_file: Path | None, debug: bool) -> Non
 
 ingest.add(config.group, "Set up")
 ingest.add(schema.group, "Set up")
+ingest.add(doctor.doctor, "Set up")
+ingest.add(completion.completion, "Set up")
 ingest.add(jobs.group, "Ingest")
 ingest.add(dump.dump, "Look")
 ingest.add(failures.failures, "Look")
 ingest.add(failures.retry, "Look")
 ingest.add(explain.explain, "Look")
+ingest.add(serve.serve, "Look")
 ingest.add(audit.audit, "Check")
 ingest.add(report.report, "Check")
-ingest.add(serve.serve, "Look")
 ingest.add(sandbox_servers.group, "Try out")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from scripts.frame import Invocation
@@ -38,8 +40,9 @@ def upgrade(invocation: Invocation) -> None:
 
 
 @group.command("check")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def check(invocation: Invocation) -> None:
+def check(invocation: Invocation, as_json: bool) -> None:
     """Check that the inventory answers and fits this program.
 
     Exit code 3: its schema is older, newer or missing. Exit code 4: it does not answer.
@@ -50,6 +53,7 @@ def check(invocation: Invocation) -> None:
     settings = invocation.settings().inventory
     database = Database(settings.connection_url(), connect_timeout_seconds=settings.connect_timeout_seconds)
     try:
-        click.echo(f"schema version {schema.check(database)}")
+        version = schema.check(database)
+        click.echo(json.dumps({"schema_version": version}) if as_json else f"schema version {version}")
     finally:
         database.close()
