@@ -11,9 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from core import metrics
-from inventory import claims, jobs, partitions
+from core import metrics, timetable
+from inventory import claims, jobs, partitions, workers
 from inventory.claims import ClaimedFile, Key, Stage
 from inventory.engine import Database
 from inventory.flight import Cap
@@ -52,6 +53,7 @@ class Rota:
         self._shards: list[int] = []
         self._of_shard: dict[int, Job] = {}
         self._next: Counter[int] = Counter()  # by priority, counted from this worker's number
+        self._siblings = 1
         self._read_at = float("-inf")
         self._places: dict[tuple[Stage, int], _Place] = {}
         self._stocked: dict[Stage, tuple[float, set[int]]] = {}
@@ -65,6 +67,8 @@ class Rota:
             self._known.update(self._running)
             self._of_shard = {shard: job for job in self._jobs.values() for shard in job.shards}
             self._shards = list(self._of_shard)
+            if any(job.settings.bandwidth for job in self._running.values()):
+                self._siblings = workers.siblings(self._database, self._worker)
             self._read_at = self._clock()
         return self._jobs
 
@@ -76,6 +80,12 @@ class Rota:
     def is_running(self, job: int) -> bool:
         """Whether a job was running at the last look. Asks nobody, so that worker threads may ask it."""
         return job in self._running
+
+    def bytes_per_second(self, job: int) -> float | None:
+        """This worker's share of what a job may be read with now; None: all it can. Asks nobody."""
+        allowed = self._known[job].settings.bandwidth
+        rate = timetable.parse(allowed).rate_at(datetime.now().astimezone()) if allowed else None
+        return None if rate is None else rate / self._siblings
 
     def job(self, job: int) -> Job:
         """A job something was claimed of, though it may have been stopped since."""

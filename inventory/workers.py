@@ -91,6 +91,19 @@ class Lease:
             )
 
 
+def siblings(database: Database, worker: int) -> int:
+    """How many workers of this one's kind live, itself among them."""
+    with database.begin() as connection:
+        alive = connection.execute(
+            text("""
+                SELECT count(*) FROM inventory.worker
+                WHERE stopped_at IS NULL AND expired_at IS NULL
+                  AND kind = (SELECT kind FROM inventory.worker WHERE id = :worker)"""),
+            {"worker": worker},
+        )
+        return max(1, int(alive.scalar_one()))
+
+
 def expire(connection: Connection, lease_seconds: float) -> list[int]:
     """Declare dead whoever was silent for longer than the lease, by the database's clock. Returns their ids."""
     rows = connection.execute(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from core.irods import ExtraStreams, Gateway, Gateways
 from core.outcome import Done, Outcome
 from core.paths import logical_path
 from core.settings import IrodsSettings, S3Settings
 from core.sources.base import Source
+from core.sources.throttled import Meter, Throttled
 from core.sources.urls import open_source
 from inventory.jobs import Job
 
@@ -14,8 +18,10 @@ from inventory.jobs import Job
 class Connections:
     """Gateways by thread and user, and sources by job, opened when first needed."""
 
-    def __init__(self, settings: IrodsSettings, s3: S3Settings) -> None:
+    def __init__(self, settings: IrodsSettings, s3: S3Settings, rate_of: Callable[[int], float | None]) -> None:
+        """`rate_of` says how many bytes a second of a job may be read by this process; None: all it can."""
         self.settings = settings
+        self._rate_of = rate_of
         self._gateways = Gateways(settings)
         self._s3 = s3
         self._sources: dict[int, Source] = {}
@@ -33,7 +39,8 @@ class Connections:
     def source(self, job: Job) -> Source:
         """The job's source."""
         if job.id not in self._sources:
-            self._sources[job.id] = open_source(job.source_url, self._s3)
+            meter = Meter(partial(self._rate_of, job.id))
+            self._sources[job.id] = Throttled(open_source(job.source_url, self._s3), meter)
         return self._sources[job.id]
 
     def make_collection(self, job: Job, directory: str, *, anew: bool = False) -> Outcome:

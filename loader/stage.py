@@ -36,7 +36,7 @@ class LoadStage:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self._connections = Connections(member.settings.irods, member.settings.s3)
+        self._connections = Connections(member.settings.irods, member.settings.s3, member.rota.bytes_per_second)
         self._collections = CollectionWork(member, self._connections)
 
     @property

@@ -60,8 +60,11 @@ def cancel(invocation: Invocation, name: str, yes: bool) -> None:
 @click.argument("name")
 @click.option("--priority", type=int, help="Jobs of a higher priority go first; 0 is usual.")
 @click.option("--max-in-flight", type=int, help="So many files are worked on at the same time, at most; 0: no limit.")
+@click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'; off: no limit.")
 @click.pass_obj
-def change(invocation: Invocation, name: str, priority: int | None, max_in_flight: int | None) -> None:
+def change(
+    invocation: Invocation, name: str, priority: int | None, max_in_flight: int | None, bandwidth: str | None
+) -> None:
     """Change settings of a job, running or not; pods go by them within seconds."""
     from inventory import jobs
 
@@ -70,8 +73,10 @@ def change(invocation: Invocation, name: str, priority: int | None, max_in_fligh
         wanted["job.priority"] = priority
     if max_in_flight is not None:
         wanted["job.max_in_flight"] = max_in_flight or None
+    if bandwidth is not None:
+        wanted["job.bandwidth"] = None if bandwidth.lower() == "off" else bandwidth
     if not wanted:
-        raise UsageError("nothing to set", "give --priority or --max-in-flight")
+        raise UsageError("nothing to set", "give --priority, --max-in-flight or --bandwidth")
     checked = invocation.settings(wanted).job  # by the rules of config.yml
     names = [key.removeprefix("job.") for key in wanted]
     changes: dict[str, object] = {key: getattr(checked, key) for key in names}

@@ -40,6 +40,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--shards", type=int, help="Partitions of the job's rows.")
 @click.option("--priority", type=int, help="Jobs of a higher priority go first.")
 @click.option("--max-in-flight", type=int, help="So many files of the job are worked on at the same time, at most.")
+@click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'.")
 @click.option("--wait", is_flag=True, help="Return when the job is at its end, showing how far it is.")
 @click.pass_obj
 def start(invocation: Invocation, /, source: str, collection: str, name: str | None, wait: bool, **options: Any) -> int:
