@@ -59,6 +59,9 @@ class InventorySettings(Section):
     """A file whose first line is the password."""
     connect_timeout_seconds: Seconds = 10
     """How long one attempt to connect may take."""
+    archive: Path | None = None
+    """A folder in which `ingest job delete` keeps all rows of a job as compressed CSV before it removes them, below job-NUMBER.
+    null: they are not kept."""
 
     def connection_url(self) -> str:
         """Return the URL to connect with, password included: never print it.

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
 from inventory.engine import Database
 from inventory.workers import ALIVE, MAY_RUN
+
+Place = tuple[datetime, int]
+"""Where a directory stands among those that are due: when it became due, and its id."""
+SUSPECT_REAPS = 2
+"""A directory over which so many watchers have died is scanned by itself."""
+WRAP_SECONDS = 60.0
+"""How long a directory that was passed over waits at most for a watcher to begin at the start again."""
+WRAP_SHARE = 20
+"""A claim from the start may be slow; the next one waits so many times as long as it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +30,8 @@ class ClaimedDirectory:
     `path` is escaped and relative to the job's source, '' for its root. `first` means that no scan of it was ever begun
     before, so that nothing in the inventory can have changed or vanished. `digest` is that of its last listing, where the
     rows agree with it. `steady_at` is the directory's own time in microseconds since 1970, where the last two scans found
-    the same time and the same listing.
+    the same time and the same listing. `suspect` means that watchers have died over it: it is scanned with nothing else
+    claimed, so that the next death shows whether it is the cause.
     """
 
     id: int
@@ -30,41 +42,98 @@ class ClaimedDirectory:
     first: bool
     digest: int | None = None
     steady_at: int | None = None
+    suspect: bool = False
 
     def below(self, name: str) -> str:
         """The path of a directory in this one."""
         return f"{self.path}/{name}" if self.path else name
 
 
-def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedDirectory]:
+class Places:
+    """How far a watcher has come in the due directories of each job.
+
+    A claim goes on there: what was claimed leaves dead entries at the start of the index for as long as any transaction is older
+    than they are. What becomes due later stands behind, and what was missed is found from the start, when a job is dry and
+    every WRAP_SECONDS, or WRAP_SHARE times as long as such a claim took.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._after: dict[int, tuple[Place, float]] = {}
+
+    def after(self, job: int) -> Place | None:
+        """Where to go on; None for the start."""
+        place, until = self._after.get(job, (None, 0.0))
+        return place if self._clock() < until else None
+
+    def came_to(self, job: int, place: Place | None, began: float) -> None:
+        """Note the last that was claimed by a claim from the start, begun at `began`, or that there was none."""
+        ended = self._clock()
+        if place is None:
+            self._after.pop(job, None)
+        else:
+            self._after[job] = (place, ended + max(WRAP_SECONDS, WRAP_SHARE * (ended - began)))
+
+    def went_on(self, job: int, place: Place) -> None:
+        """Note the last that was claimed by a claim that went on."""
+        self._after[job] = (place, self._after[job][1])
+
+    def now(self) -> float:
+        """The time by this clock."""
+        return self._clock()
+
+
+def claim(
+    database: Database, worker: int, jobs: Sequence[int], limit: int, places: Places | None = None
+) -> list[ClaimedDirectory]:
     """Claim up to `limit` directories that are due, the longest overdue of a job first; jobs come in any order."""
     claimed: list[ClaimedDirectory] = []
     if not jobs:
         return claimed
+    places = places or Places()
     with database.begin() as connection:
         for job in random.sample(list(jobs), len(jobs)):  # so that none waits for another one's end
             if len(claimed) < limit:
-                claimed += _claim_of(connection, worker, job, limit - len(claimed))
+                claimed += _claim_of(connection, worker, job, limit - len(claimed), places)
     return claimed
 
 
-def _claim_of(connection: Connection, worker: int, job: int, limit: int) -> list[ClaimedDirectory]:
+def _claim_of(connection: Connection, worker: int, job: int, limit: int, places: Places) -> list[ClaimedDirectory]:
+    if (after := places.after(job)) is not None:
+        claimed, last = _claim_after(connection, worker, job, limit, after)
+        if last is not None:
+            places.went_on(job, last)
+            return claimed
+    began = places.now()
+    claimed, last = _claim_after(connection, worker, job, limit, None)
+    places.came_to(job, last, began)
+    return claimed
+
+
+def _claim_after(
+    connection: Connection, worker: int, job: int, limit: int, after: Place | None
+) -> tuple[list[ClaimedDirectory], Place | None]:
+    """What was claimed, and the place of the last of it."""
+    beyond = "AND (d.next_scan_at, d.id) > (:due_at, :directory)" if after else ""
+    due_at, directory = after or (None, 0)
     # one job at a time: its due directories come in the order of the index, without a sort of all that are due
     rows = connection.execute(
         text(f"""
             WITH alive AS MATERIALIZED ({ALIVE}), due AS MATERIALIZED (
-                SELECT d.id, d.scan_started_at IS NULL AS first FROM inventory.directory d
-                WHERE d.job_id = :job AND d.state IN ('pending', 'scanned') AND d.next_scan_at <= now()
+                SELECT d.id, d.scan_started_at IS NULL AS first, d.next_scan_at FROM inventory.directory d
+                WHERE d.job_id = :job AND d.state IN ('pending', 'scanned') AND d.next_scan_at <= now() {beyond}
                   AND EXISTS (SELECT FROM alive) AND EXISTS (SELECT FROM inventory.job j WHERE j.id = :job AND {MAY_RUN})
                 ORDER BY d.next_scan_at, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
             UPDATE inventory.directory d
             SET state = 'scanning', claimed_by = :worker, scan_started_at = now()
             FROM due WHERE d.id = due.id
-            RETURNING d.id, d.job_id, d.shard, d.path, d.attempts, due.first, d.listing_digest AS digest,
-                CASE WHEN d.steady AND d.listing_digest IS NOT NULL THEN d.modified_at END AS steady_at"""),
-        {"worker": worker, "job": job, "limit": limit},
-    )
-    return [ClaimedDirectory(*row) for row in rows]
+            RETURNING due.next_scan_at, d.id, d.job_id, d.shard, d.path, d.attempts, due.first, d.listing_digest AS digest,
+                CASE WHEN d.steady AND d.listing_digest IS NOT NULL THEN d.modified_at END AS steady_at,
+                d.reaps >= {SUSPECT_REAPS} AS suspect"""),
+        {"worker": worker, "job": job, "limit": limit, "due_at": due_at, "directory": directory},
+    ).all()
+    last = max(((row.next_scan_at, row.id) for row in rows), default=None)
+    return [ClaimedDirectory(*row[1:]) for row in rows], last
 
 
 def fail(

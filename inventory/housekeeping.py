@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from inventory import activity, endings, passes, workers
-from inventory.claims import SUSPECT_REAPS
+from inventory import activity, endings, partitions, passes, workers
+from inventory.claims import STATES, SUSPECT_REAPS
 from inventory.engine import Database
 
 _LOCK = 0x1_0AD_0100  # advisory locks of the tasks, one number each
 FINISH_LOCK = _LOCK + 5
 """Held while jobs are ended: who takes it first and then changes rows is seen by the next look for finished jobs."""
+_CLAIMED = [words.busy for words in STATES.values()]
+_WAITING = [words.ready for words in STATES.values()]
 BATCH = 10_000  # rows a statement may change, so that none holds its locks for long
 
 
@@ -71,9 +73,9 @@ def _reap(database: Database, max_reaps: int) -> int:
         )
         if not gone:
             return 0
-        taken = _over_shards(connection, lambda shard: _reap_files(connection, shard, gone, max_reaps))
+        taken = _over_shards(connection, _CLAIMED, lambda shard: _reap_files(connection, shard, gone, max_reaps))
         if taken < BATCH:
-            _reap_directories(connection, gone)
+            _reap_directories(connection, gone, max_reaps)
             _close(connection, gone)
         return taken
 
@@ -82,7 +84,7 @@ def _close(connection: Connection, gone: Sequence[int]) -> None:
     """End the dead who hold nothing any more. A row that was skipped, because a late finish had it locked, waits for the next
     round: that finish may be rolled back."""
     left: set[int] = set()
-    for shard in _shards(connection):
+    for shard in sorted(partitions.holding(connection, _CLAIMED)):
         holders = connection.execute(
             text("SELECT DISTINCT claimed_by FROM inventory.file WHERE shard = :shard AND claimed_by = ANY(:gone)"),
             {"shard": shard, "gone": list(gone)},
@@ -94,14 +96,13 @@ def _close(connection: Connection, gone: Sequence[int]) -> None:
     )
 
 
-def _shards(connection: Connection) -> list[int]:
-    return list(connection.execute(text("SELECT id FROM inventory.shard ORDER BY id")).scalars())
+def _over_shards(connection: Connection, states: Sequence[str], change: Callable[[int], int]) -> int:
+    """Sum up a change over the shards that hold files in any of these states, stopping at BATCH rows.
 
-
-def _over_shards(connection: Connection, change: Callable[[int], int]) -> int:
-    """Sum up a change over the shards of all jobs, stopping at BATCH rows; what is left waits for the next round."""
+    What is left waits for the next round, and so do files that got there after the counts were read.
+    """
     total = 0
-    for shard in _shards(connection):
+    for shard in sorted(partitions.holding(connection, states)):
         total += change(shard)
         if total >= BATCH:
             break
@@ -139,12 +140,28 @@ def _reap_files(connection: Connection, shard: int, gone: Sequence[int], max_rea
     return int(done.scalar_one())
 
 
-def _reap_directories(connection: Connection, gone: Sequence[int]) -> None:
+def _reap_directories(connection: Connection, gone: Sequence[int], max_reaps: int) -> None:
+    # as with files: only a death counts, the first ones against all that the dead had claimed, and after that only against
+    # what it had claimed alone, which is how suspects are scanned
     connection.execute(
         text("""
-            UPDATE inventory.directory SET claimed_by = NULL, state = 'pending', next_scan_at = now()
-            WHERE claimed_by = ANY(:gone)"""),
-        {"gone": list(gone)},
+            WITH held AS MATERIALIZED (
+                SELECT d.id, d.claimed_by, (w.expired_at IS NOT NULL AND (d.reaps < :suspect
+                       OR NOT EXISTS (SELECT FROM inventory.directory o WHERE o.claimed_by = d.claimed_by AND o.id <> d.id)
+                       ))::int AS blame
+                FROM inventory.directory d JOIN inventory.worker w ON w.id = d.claimed_by
+                WHERE d.claimed_by = ANY(:gone) FOR UPDATE OF d),
+            taken AS (
+                UPDATE inventory.directory d SET claimed_by = NULL, reaps = d.reaps + held.blame,
+                    state = CASE WHEN held.blame = 1 AND d.reaps + 1 >= :max_reaps THEN 'dead'
+                                 ELSE 'pending' END::inventory.directory_state,
+                    next_scan_at = CASE WHEN held.blame = 1 AND d.reaps + 1 >= :max_reaps THEN NULL ELSE now() END
+                FROM held WHERE d.id = held.id
+                RETURNING d.id, d.shard, d.reaps, d.state, held.claimed_by)
+            INSERT INTO inventory.failure (directory_id, worker_id, shard, attempt, permanent, stage, error, message)
+            SELECT id, claimed_by, shard, reaps, true, 'reap', 'poison', reaps || ' watchers died over this directory'
+            FROM taken WHERE state = 'dead'"""),
+        {"gone": list(gone), "max_reaps": max_reaps, "suspect": SUSPECT_REAPS},
     )
     connection.execute(
         text("UPDATE inventory.directory SET collection_claimed_by = NULL WHERE collection_claimed_by = ANY(:gone)"),
@@ -156,7 +173,9 @@ def _reap_directories(connection: Connection, gone: Sequence[int]) -> None:
 def _promote(database: Database) -> int:
     """Make files whose back-off is over claimable again."""
     with _alone(database, 3) as connection:
-        return _over_shards(connection, lambda shard: _promote_shard(connection, shard)) if connection else 0
+        if connection is None:
+            return 0
+        return _over_shards(connection, _WAITING, lambda shard: _promote_shard(connection, shard))
 
 
 def _promote_shard(connection: Connection, shard: int) -> int:

@@ -158,7 +158,7 @@ def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
         _change(connection, job, "running", _BEFORE["running"] | {"finished"})
         connection.execute(
             text("""
-                UPDATE inventory.directory SET next_scan_at = now(), attempts = 0, steady = false, listing_digest = NULL,
+                UPDATE inventory.directory SET next_scan_at = now(), attempts = 0, reaps = 0, steady = false, listing_digest = NULL,
                     state = CASE state WHEN 'scanned' THEN 'scanned' ELSE 'pending' END::inventory.directory_state
                 WHERE job_id = :job AND state IN ('pending', 'scanned', 'dead')"""),
             {"job": job},

@@ -179,7 +179,8 @@ class Merge:
         digests = [self._digests.get(directory.id, (None, None)) for directory in directories]
         done = self._connection.execute(
             text("""
-                UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
+                UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, reaps = 0,
+                    scan_finished_at = now(),
                     steady = coalesce(d.listing_digest = r.digest AND d.modified_at = r.modified_at, false),
                     listing_digest = CASE WHEN NOT d.id = ANY(:unsettled) THEN r.digest END, modified_at = r.modified_at,
                     collection_changed = d.collection_changed OR :heard AND d.collection_made_at IS NOT NULL
@@ -221,7 +222,7 @@ class Merge:
             """
             UPDATE inventory.directory SET state = CASE WHEN :left THEN 'pending' ELSE 'vanished' END::inventory.directory_state,
                 next_scan_at = CASE WHEN :left THEN now() + make_interval(secs => :again) END,
-                claimed_by = NULL, attempts = 0, scan_finished_at = now(), listing_digest = NULL, steady = false
+                claimed_by = NULL, attempts = 0, reaps = 0, scan_finished_at = now(), listing_digest = NULL, steady = false
             WHERE id = :id AND claimed_by = :worker""",
             id=directory.id,
             left=directory.id in self._left,

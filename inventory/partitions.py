@@ -6,6 +6,7 @@ each holds ten locks and a server has some thousands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -97,31 +98,45 @@ def shards_of(connection: Connection, job: int) -> list[int]:
 def stocked(database: Database, state: str) -> set[int]:
     """The shards that hold files in a state, by the folded counts."""
     with database.begin() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT shard FROM inventory.progress_now WHERE state = CAST(:s AS inventory.file_state) AND files > 0"
-            ),
-            {"s": state},
-        )
-        return set(rows.scalars())
+        return holding(connection, [state])
+
+
+def holding(connection: Connection, states: Sequence[str]) -> set[int]:
+    """The shards that hold files in any of these states. By the counts, which are exact: a change and its count commit together."""
+    rows = connection.execute(
+        text("""
+            SELECT DISTINCT shard FROM inventory.progress_now
+            WHERE state = ANY(CAST(:states AS inventory.file_state[])) AND files > 0"""),
+        {"states": list(states)},
+    )
+    return set(rows.scalars())
 
 
 def drop_job(database: Database, job: int, archive_folder: Path | None) -> int:
     """Remove a job that is finished, stopped or cancelled, with all its rows, and return how many shards that were.
 
-    With a folder each shard's files go first to `shard-ID.csv.gz` in it, and its failed attempts to `failures.csv.gz`. Shards
-    are dropped one by one, so it may be ended at any moment and begun again. Raises UsageError while the job runs or a pod
+    With a folder all its rows go first to a folder `job-ID` in it: `job.csv.gz`, `directories.csv.gz`, `failures.csv.gz`, and a
+    `shard-ID.csv.gz` for the files of each shard. Shards are dropped one by one, so it may be ended at any moment and begun again;
+    from its begin on the job is cancelled, so that nothing is loaded of what is left. Raises UsageError while the job runs or a pod
     still holds files of it, Unavailable when a report that reads the shard does not end.
     """
     with database.begin() as connection:
         _check_at_rest(connection, job)
+        # nobody can resume half a job: its directories would count as listed while their files are gone
+        connection.execute(
+            text("""
+                UPDATE inventory.job SET state = 'cancelled', finished_at = coalesce(finished_at, now())
+                WHERE id = :job AND state IN ('finished', 'stopped')"""),
+            {"job": job},
+        )
         shards = shards_of(connection, job)
-    if archive_folder is not None:
-        archive.failures(database, job, archive_folder)
+    kept = archive_folder / f"job-{job}" if archive_folder is not None else None
+    if kept is not None:
+        archive.job(database, job, kept)
     for shard in shards:
         if _exists(database, shard):
-            if archive_folder is not None:
-                archive.shard(database, shard, archive_folder)
+            if kept is not None:
+                archive.shard(database, shard, kept)
             with database.begin() as connection:
                 _check_at_rest(connection, job)
             _detach(database, shard)
@@ -143,7 +158,7 @@ def _check_at_rest(connection: Connection, job: int) -> None:
                 JOIN inventory.shard s ON s.id = p.shard
                 WHERE s.job_id = j.id AND p.state IN ('loading', 'verifying', 'deleting')) AS held,
                 EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL) AS scanned
-            FROM inventory.job j WHERE j.id = :job"""),
+            FROM inventory.job j WHERE j.id = :job FOR UPDATE OF j"""),
         {"job": job},
     ).first()
     if row is None:

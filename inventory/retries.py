@@ -132,7 +132,7 @@ _DIRECTORY_MATCHING = """
                         ORDER BY x.id DESC LIMIT 1) = ANY(:errors))
 """
 _SCANS = f"""
-    UPDATE inventory.directory d SET state = 'pending', next_scan_at = now(), attempts = 0
+    UPDATE inventory.directory d SET state = 'pending', next_scan_at = now(), attempts = 0, reaps = 0
     WHERE id IN (SELECT d.id FROM inventory.directory d
                  WHERE (d.state = 'dead' AND :dead
                         OR d.state = 'pending' AND d.attempts > 0 AND d.next_scan_at > now() AND :retrying)

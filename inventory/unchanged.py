@@ -22,8 +22,8 @@ def same(
     ordered = sorted(listings, key=lambda one: one.directory.id)
     done = connection.execute(
         text("""
-            UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, scan_finished_at = now(),
-                steady = coalesce(d.modified_at = r.modified_at, false), modified_at = r.modified_at,
+            UPDATE inventory.directory d SET state = 'scanned', claimed_by = NULL, attempts = 0, reaps = 0,
+                scan_finished_at = now(), steady = coalesce(d.modified_at = r.modified_at, false), modified_at = r.modified_at,
                 next_scan_at = now() + make_interval(secs => CAST(:next AS float))
             FROM unnest(CAST(:ids AS bigint[]), CAST(:digests AS bigint[]), CAST(:times AS bigint[]))
                 AS r(id, digest, modified_at)
@@ -49,7 +49,7 @@ def trusted(
     """
     done = connection.execute(
         text("""
-            UPDATE inventory.directory d SET claimed_by = NULL, attempts = 0, scan_finished_at = now(),
+            UPDATE inventory.directory d SET claimed_by = NULL, attempts = 0, reaps = 0, scan_finished_at = now(),
                 state = CASE WHEN steady THEN 'scanned' ELSE 'pending' END::inventory.directory_state,
                 next_scan_at = CASE WHEN steady THEN now() + make_interval(secs => CAST(:next AS float)) ELSE now() END
             WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.claimed_by = :worker RETURNING d.id"""),

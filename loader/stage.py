@@ -90,11 +90,13 @@ class LoadStage:
         return sum(self._finish_files(job, stage, results) for (job, stage), results in by_job.items())
 
     def is_suspect(self, item: Item) -> bool:
-        return isinstance(item, ClaimedFile) and item.suspect
+        file = _file_of(item)
+        return file is not None and file.suspect
 
     def begin(self, item: Item) -> bool:
-        member = self._member
-        return not isinstance(item, ClaimedFile) or custody.begin(member.database, member.worker, "load", item)
+        member, file = self._member, _file_of(item)
+        stage: Stage = "delete" if isinstance(item, Deletion) else "load"
+        return file is None or custody.begin(member.database, member.worker, stage, file)
 
     def keep(self, items: Sequence[Item]) -> None:
         member = self._member

@@ -15,6 +15,7 @@ from core.sources.base import Source
 from core.sources.urls import open_source
 from inventory import below, listing, partitions, unchanged
 from inventory.below import Reserve
+from inventory.directories import Places, release_all
 from inventory.jobs import Job
 from inventory.listing import ClaimedDirectory, Listing, Merge
 from inventory.pod import Member
@@ -45,6 +46,9 @@ class WatchLoop:
         self._pressure = Pressure(member.database, self._settings.max_backlog)
         self._held: dict[int, ClaimedDirectory] = {}
         self._ids: deque[int] = deque()  # of directories that are still to be found
+        self._places = Places()
+        self._suspect: ClaimedDirectory | None = None  # waits to be scanned by itself
+        self._alone = False  # whether a suspect is being scanned
         self._sources: dict[int, Source] = {}
         self._scans: deque[Ahead[Batch]] = deque()
         self._part_of: tuple[int, int] = (0, 0)  # a directory that comes in parts, and the names of it so far
@@ -58,9 +62,13 @@ class WatchLoop:
             self._let_go()
         self._whole = False
         self._grow()
-        if len(self._scans) < 2:  # one is claimed before the other is done, so that the source is never waited for
+        if self._suspect is not None:
+            self._begin_suspect(self._suspect)
+        elif (
+            len(self._scans) < 2 and not self._alone
+        ):  # the next is claimed before the last is done: the source never waits
             self._begin_scan()
-        busy = bool(self._scans)
+        busy = bool(self._scans) or self._suspect is not None
         if self._scans:
             self._take(self._scans[0])
         self._whole = True
@@ -73,6 +81,7 @@ class WatchLoop:
             return  # a slow source; the loop has other things to look after
         if batch is None:
             self._scans.popleft()
+            self._alone = False
         else:
             self._merge(batch)
 
@@ -85,9 +94,10 @@ class WatchLoop:
         for scan in self._scans:
             scan.close()
         self._scans.clear()
-        if self._held:
-            listing.release(self._database, self._member.worker, list(self._held))
-            self._held = {}
+        # also what a claim has got whose answer was lost: nobody would ever scan it
+        release_all(self._database, self._member.worker)
+        self._held = {}
+        self._suspect, self._alone = None, False
         self._part_of = (0, 0)
         self._whole = True
 
@@ -99,6 +109,15 @@ class WatchLoop:
                     log.info("shards_added", job=job.name, shards=made)
             self._grow_at = time.monotonic() + GROW_SECONDS
 
+    def _begin_suspect(self, suspect: ClaimedDirectory) -> None:
+        """Scan a directory over which watchers have died, once nothing else is claimed: a death is then its own."""
+        if not self._scans:
+            self._suspect, self._alone = None, True
+            log.warning(
+                "scan_of_suspect", directory=suspect.path, hint="watchers have died over it; it is scanned alone"
+            )
+            self._start([suspect])
+
     def _begin_scan(self) -> None:
         jobs = self._pressure.open_jobs(self._member.rota.running().values())
         limit = min(self._settings.directories, 1 + int(2 * self._settings.rows / self._entries_each))
@@ -106,9 +125,16 @@ class WatchLoop:
         for _, equals in groupby(
             sorted(jobs, key=self._priority), key=self._priority
         ):  # jobs of one priority take turns
-            claimed += listing.claim(self._database, self._member.worker, list(equals), limit - len(claimed))
+            claimed += listing.claim(
+                self._database, self._member.worker, list(equals), limit - len(claimed), self._places
+            )
             if len(claimed) >= limit:
                 break
+        self._start([directory for directory in claimed if not directory.suspect])
+        self._keep_one([directory for directory in claimed if directory.suspect])
+
+    def _start(self, claimed: Sequence[ClaimedDirectory]) -> None:
+        """Have claimed directories scanned after those that are being scanned."""
         if not claimed:
             return
         self._held |= {directory.id: directory for directory in claimed}
@@ -118,6 +144,13 @@ class WatchLoop:
         scans = [self._scan(self._member.rota.job(job), directories) for job, directories in by_job.items()]
         before = self._scans[-1] if self._scans else None
         self._scans.append(Ahead(chain.from_iterable(scans), BATCHES_AHEAD, before))
+
+    def _keep_one(self, suspects: Sequence[ClaimedDirectory]) -> None:
+        """Keep one directory over which watchers have died, to be scanned when nothing else is claimed; give back the rest."""
+        if suspects:
+            self._suspect = suspects[0]
+            self._held[self._suspect.id] = self._suspect
+            listing.release(self._database, self._member.worker, [directory.id for directory in suspects[1:]])
 
     def _priority(self, job: int) -> int:
         return -self._member.rota.job(job).settings.priority

@@ -88,7 +88,7 @@ def test_a_cancelled_job_is_removed_and_its_rows_are_kept(world: World, source: 
         "pods have let go",
         lambda: world.ingest("job", "delete", "job", "--yes", "--archive", str(tmp_path)).returncode == 0,
     )
-    assert len(list(tmp_path.glob("shard-*.csv.gz"))) == 2
+    assert len(list(tmp_path.glob("job-*/shard-*.csv.gz"))) == 2
     assert world.ingest("job", "list").stdout == ""
     world.stop()
 

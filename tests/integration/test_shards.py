@@ -89,16 +89,18 @@ def test_a_finished_job_is_archived_and_dropped(worlds: Callable[..., World], tm
     world = finished(worlds(shards=2))
     other = jobs.start(world.database, "other", "file:///other", "/tempZone/home/rods", JobSettings(shards=1))
     assert partitions.drop_job(world.database, world.job.id, tmp_path / "kept") == 2
+    kept = tmp_path / "kept" / f"job-{world.job.id}"
     found: dict[tuple[str, str], dict[str, str]] = {}
     for shard in world.job.shards:
-        with gzip.open(tmp_path / "kept" / f"shard-{shard}.csv.gz", "rt", newline="") as lines:
+        with gzip.open(kept / f"shard-{shard}.csv.gz", "rt", newline="") as lines:
             found |= {(row["directory"], row["name"]): row for row in csv.DictReader(lines)}
     assert {key: (row["state"], row["size"], row["checksum"]) for key, row in found.items()} == {
         ("", 'a, "b"'): ("verified", "3", "sha2:x"),
         ("sub", "c"): ("dead", "4", ""),
     }
-    with gzip.open(tmp_path / "kept" / "failures.csv.gz", "rt", newline="") as lines:
-        assert [row["error"] for row in csv.DictReader(lines)] == ["EACCES"]
+    assert [row["error"] for row in _rows(kept / "failures.csv.gz")] == ["EACCES"]
+    assert [row["path"] for row in _rows(kept / "directories.csv.gz")] == ["", "sub"]
+    assert [row["name"] for row in _rows(kept / "job.csv.gz")] == ["job"]
     assert not list(tmp_path.glob("**/*.part"))
     assert [job.id for job in jobs.listed(world.database)] == [other.id]
     assert partitions_of(world) == 1
@@ -110,14 +112,33 @@ def test_a_finished_job_is_archived_and_dropped(worlds: Callable[..., World], tm
 def test_a_removal_that_was_cut_short_goes_on(worlds: Callable[..., World], tmp_path: Path) -> None:
     world = finished(worlds(shards=2))
     first = world.job.shards[0]
-    archive.shard(world.database, first, tmp_path)
-    kept = (tmp_path / f"shard-{first}.csv.gz").read_bytes()
+    folder = tmp_path / f"job-{world.job.id}"
+    archive.job(world.database, world.job.id, folder)
+    archive.shard(world.database, first, folder)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     partitions._detach(world.database, first)
     partitions._detach(world.database, first)  # a second time there is nothing to do
     partitions._drop(world.database, first)
     assert partitions.drop_job(world.database, world.job.id, tmp_path) == 2
-    assert (tmp_path / f"shard-{first}.csv.gz").read_bytes() == kept
+    for name, written in kept.items():
+        assert (folder / name).read_bytes() == written
     assert partitions_of(world) == 0
+
+
+def test_a_job_whose_removal_was_cut_short_is_never_resumed(worlds: Callable[..., World]) -> None:
+    """Half of its files are gone while its directories count as listed: nothing would bring those again."""
+    world = finished(worlds(shards=2))
+    reader = Database(world.database.engine.url.render_as_string(hide_password=False))
+    with reader.begin() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM inventory.file")
+        with pytest.raises(Unavailable):
+            _with_short_patience(world, lambda: partitions.drop_job(world.database, world.job.id, None))
+    reader.close()
+    with pytest.raises(UsageError, match="cancelled"):
+        jobs.set_state(world.database, world.job.id, "running")
+    with pytest.raises(UsageError, match="cancelled"):
+        jobs.rescan(world.database, world.job.id)
+    assert partitions.drop_job(world.database, world.job.id, None) == 2
 
 
 def test_a_running_job_and_one_whose_files_are_held_are_not_removed(world: World) -> None:
@@ -145,6 +166,11 @@ def test_a_removal_waits_for_no_report_for_ever_and_can_be_begun_again(world: Wo
     reader.close()
     assert partitions.drop_job(world.database, world.job.id, None) == 1
     assert partitions_of(world) == 0
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with gzip.open(path, "rt", newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def _with_short_patience(world: World, do: Callable[[], object]) -> None:
