@@ -276,7 +276,7 @@ class WorkerSettings(Section):
     retry_max_seconds: Seconds = 21_600
     """The longest wait between two attempts."""
     max_reaps: int = Field(default=5, ge=3)
-    """How many pods may die over one file before it is a dead letter (a poison file). From the third on only the file
+    """How many pods may die over one file or directory before it is a dead letter. From the third on only the one
     that the dead pod had begun is blamed."""
     activity_hours: Seconds = 48
     """How long it is kept what each pod did when, for the charts and the time line: one row a pod, job, stage and ten

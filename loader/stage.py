@@ -169,6 +169,16 @@ class LoadStage:
         return Load(job, self._connections.source(job), self._connections.gateway(job), self._connections.settings)
 
 
+def _file_of(item: Item) -> ClaimedFile | None:
+    match item:
+        case Deletion(file):
+            return file
+        case ClaimedFile():
+            return item
+        case _:
+            return None
+
+
 def _job_of(item: Item) -> int:
     match item:
         case Deletion(file):

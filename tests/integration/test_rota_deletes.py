@@ -1,4 +1,4 @@
-"""Only jobs that delete have their vanished files claimed."""
+"""Only jobs that delete have their vanished files claimed, and a deletion may be a poison as a load may."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from core.settings import Settings
+from inventory import housekeeping
+from inventory.pod import Member
 from inventory.rota import Rota
+from inventory.workers import Lease
+from loader.delete import Deletion
+from loader.stage import LoadStage
 from tests.integration.inventory_world import World
 
 
@@ -19,3 +25,20 @@ def test_a_job_that_deletes_nothing_leaves_vanished_files_alone(
     world.add("b")
     rota = Rota(world.database, world.worker())
     assert [file.name for file in rota.claim_files("delete", 10)] == claimed
+
+
+def test_only_the_deletion_that_was_begun_is_blamed_in_the_end(worlds: Callable[..., World]) -> None:
+    world = worlds(delete_mode="trash")
+    world.add("a", "b")
+    world.add()
+    for deaths in range(1, 6):
+        lease = Lease(world.database, "loader", "pod", "test")
+        member = Member(Settings(), world.database, lease, Rota(world.database, lease.worker))
+        stage = LoadStage(member)
+        deletions = {d.file.name: d for unit in stage.claim(10) for d in unit if isinstance(d, Deletion)}
+        assert [stage.is_suspect(d) for d in deletions.values()] == [deaths > 2] * 2
+        if deaths > 2:
+            assert stage.begin(deletions["a"])
+        world.execute("UPDATE inventory.worker SET expired_at = now() WHERE id = :id", id=lease.worker)
+        housekeeping.tidy(world.database, lease_seconds=3600, max_reaps=5)
+    assert world.rows("name, state, reaps") == [("a", "dead", 5), ("b", "vanished", 2)]
