@@ -1,6 +1,7 @@
 # make demo   ingest real files with real processes: SOURCE=folder OPERATION=put|put_sync|register_sync
 # make test   everything a change must pass: lint, types, import contracts, tests
 # make lint   the same without the tests
+# make test-cluster  the sandbox on the cluster of KUBECONFIG: apply, scale, delete pods, drain, roll out: IMAGE=name FILES=number
 # make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
 # make lock   pin what the image installs, with hashes, in requirements/
 # make test-browser   the status page in a real Chromium, which must be installed: SCREENSHOTS=folder keeps pictures
@@ -10,7 +11,7 @@
 PYTHON_IN_VENV := .venv/bin/python
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test lint soak lock docs clean
+.PHONY: demo test lint test-cluster soak lock docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -28,6 +29,9 @@ test: .venv/installed-dev
 
 lint: .venv/installed-dev
 	@scripts/check.sh lint
+
+test-cluster: .venv/installed-dev
+	@$(PYTHON_IN_VENV) -m pytest -q -x --timeout 1800 -p no:xdist -o log_cli=true tests/cluster/live.py
 
 soak: .venv/installed-dev
 	@$(PYTHON_IN_VENV) -m tests.soak

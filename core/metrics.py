@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from core.errors import UsageError
 
@@ -42,6 +45,55 @@ IRODS_ERRORS = Counter(
     "ingest_irods_errors", "Negative answers of iRODS and lost connections", ["api", "call", "error"], registry=REGISTRY
 )
 TURNED = Gauge("ingest_loop_turned_timestamp_seconds", "When the loop last turned", registry=REGISTRY)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the inventory holds, as one pod has seen it last."""
+
+    files: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """Files and bytes by job and state."""
+    ages: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By job and stage, for how many seconds the file at the head of the queue has been known."""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """Workers with a lease, by kind."""
+    rows: int = 0
+    dead_rows: int = 0
+    """Rows of the file table, and old versions of rows that vacuum has not removed yet, as the database estimates them."""
+
+
+class Inventory(Collector):
+    """Shows a snapshot; without one it shows nothing."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The families, each with a sample for what there is: jobs that are gone are gone here too."""
+        seen = self.snapshot or Snapshot()
+        # not `job`, which is Prometheus's own label for what it scrapes
+        files = GaugeMetricFamily("ingest_inventory_files", "Files by state", labels=["ingest_job", "state"])
+        size = GaugeMetricFamily("ingest_inventory_bytes", "Their bytes", labels=["ingest_job", "state"])
+        for labels, (count, total) in seen.files.items():
+            files.add_metric(labels, count)
+            size.add_metric(labels, total)
+        age = GaugeMetricFamily("ingest_backlog_age_seconds", "Age of the queue's head", labels=["ingest_job", "stage"])
+        for labels, seconds in seen.ages.items():
+            age.add_metric(labels, seconds)
+        workers = GaugeMetricFamily("ingest_workers", "Workers with a lease", labels=["kind"])
+        for kind, count in seen.workers.items():
+            workers.add_metric([kind], count)
+        yield from (files, size, age, workers)
+        rows = GaugeMetricFamily("ingest_inventory_rows", "Rows of the file table, estimated")
+        dead = GaugeMetricFamily("ingest_inventory_dead_rows", "Old versions of rows not vacuumed yet, estimated")
+        if self.snapshot is not None:
+            rows.add_metric([], seen.rows)
+            dead.add_metric([], seen.dead_rows)
+        yield from (rows, dead)
+
+
+INVENTORY = Inventory()
+REGISTRY.register(INVENTORY)
 
 
 @contextmanager

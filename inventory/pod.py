@@ -16,7 +16,7 @@ from core.errors import IngestError
 from core.settings import Settings
 from core.settings_file import load_settings
 from core.signals import Stop
-from inventory import housekeeping, schema
+from inventory import gauges, housekeeping, schema
 from inventory.claims import Limits
 from inventory.engine import Database
 from inventory.jobs import Job
@@ -113,6 +113,9 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
                 activity_hours=settings.worker.activity_hours,
             )
             probes.answered("inventory")
+            if kind == "watcher" and settings.metrics.port is not None:
+                # of one kind of pod only: all would say the same
+                metrics.INVENTORY.snapshot = gauges.read(database)
             metrics.EXPIRED.inc(done.expired)
             metrics.REAPED.inc(done.reaped)
             if done.expired or done.reaped or done.finished_jobs:

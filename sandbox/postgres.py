@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -52,6 +53,17 @@ STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
+@dataclass(frozen=True, slots=True)
+class Public:
+    """How a server is reached from other machines: by everybody who has the password, unencrypted."""
+
+    host: str
+    """The address to listen on; it includes 127.0.0.1, where we ask whether it answers."""
+    port: int
+    password: str = field(repr=False)
+    """Of role `ingest`; it counts when the data are made, not later."""
+
+
 class EmbeddedPostgres(PostgresServer):
     """A server of our own with its data in one folder; it listens on 127.0.0.1 and asks everybody for a password.
 
@@ -60,16 +72,25 @@ class EmbeddedPostgres(PostgresServer):
     either, `start` on the same folder goes on with the same data, password and, if still free, the same port.
     """
 
-    def __init__(self, folder: Path, *, fast: bool = False, candidates: list[Programs] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fast: bool = False,
+        candidates: list[Programs] | None = None,
+        public: Public | None = None,
+    ) -> None:
         """`fast` is for tests: what was committed outlives a killed server, but not a power failure.
 
-        `candidates` are the programs to choose from, best first; None: the system's, then the wheel's.
+        `candidates` are the programs to choose from, best first; None: the system's, then the wheel's. `public` makes the
+        server one for other machines too.
         """
         super().__init__("")
         self.folder = folder.absolute()
         self.process: subprocess.Popen[bytes] | None = None
         """The server, when this object started it; None when it joined one that was running already."""
         self._fast = fast
+        self._public = public
         self._candidates = candidates
         self._lock: IO[bytes] | None = None
         self._user = server_user()
@@ -236,7 +257,7 @@ class EmbeddedPostgres(PostgresServer):
         password = self._file("password")
         password.unlink(missing_ok=True)
         with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(16))
+            file.write(self._public.password if self._public else secrets.token_hex(16))
         self._user.own(password)
         paths = ["--pgdata", str(unfinished), "--pwfile", str(password)]
         options = ["--username", ROLE, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]
@@ -253,6 +274,9 @@ class EmbeddedPostgres(PostgresServer):
         )
         if answer.returncode:
             raise Unavailable(f"{programs.initdb} failed: {_last_line(answer.stderr)}", "choose another folder")
+        if self._public:
+            with (unfinished / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all scram-sha-256\n")
         unfinished.rename(self._file("data"))
 
     def _launch(self, programs: Programs, deadline: float) -> None:
@@ -269,7 +293,7 @@ class EmbeddedPostgres(PostgresServer):
             with self.log.open("rb") as log:
                 log.seek(logged)
                 said = log.read().decode(errors="replace")
-            if "Address already in use" in said:
+            if "Address already in use" in said and not self._public:
                 port = _free_port()
                 self._keep_port(port)
             elif "is still in use" not in said:
@@ -278,7 +302,7 @@ class EmbeddedPostgres(PostgresServer):
 
     def _spawn(self, programs: Programs, port: int) -> subprocess.Popen[bytes]:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self._public.host if self._public else "127.0.0.1",
             "port": port,
             # no socket: its path is limited to about 107 bytes and deep folders are longer
             "unix_socket_directories": "",
@@ -311,6 +335,9 @@ class EmbeddedPostgres(PostgresServer):
         return bool(self.process and len(lines) >= 8 and lines[0] == str(self.process.pid) and "ready" in lines[7])
 
     def _kept_port(self) -> int:
+        if self._public:
+            self._keep_port(self._public.port)
+            return self._public.port
         try:
             return self.port
         except Unavailable:
@@ -389,12 +416,12 @@ def main(folder: Path, fast: bool, wheel: bool, remove: bool) -> None:
         sys.exit(error.exit_code)
     try:
         click.echo(f"ready: process {server.process.pid}, port {server.port}, log {server.log}")
-        sys.exit(_until_told_or_dead(server))
+        sys.exit(until_told_or_dead(server))
     finally:
         server.stop()
 
 
-def _until_told_or_dead(server: EmbeddedPostgres) -> int:
+def until_told_or_dead(server: EmbeddedPostgres) -> int:
     """Wait for a signal (0) or for the server's end (1)."""
     awaited = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.signal(signal.SIGCHLD, lambda *_: None)  # the default, to ignore it, would discard it

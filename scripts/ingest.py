@@ -21,6 +21,7 @@ from scripts import (
     sandbox_servers,
     schema,
     serve,
+    status,
 )
 from scripts.frame import Invocation, Sections, run
 
@@ -55,6 +56,7 @@ ingest.add(dump.dump, "Look")
 ingest.add(failures.failures, "Look")
 ingest.add(failures.retry, "Look")
 ingest.add(explain.explain, "Look")
+ingest.add(status.status, "Look")
 ingest.add(serve.serve, "Look")
 ingest.add(audit.audit, "Check")
 ingest.add(report.report, "Check")

@@ -41,9 +41,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--priority", type=int, help="Jobs of a higher priority go first.")
 @click.option("--max-in-flight", type=int, help="So many files of the job are worked on at the same time, at most.")
 @click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'.")
+@click.option("--if-new", is_flag=True, help="Leave a job of that name alone, instead of refusing.")
 @click.option("--wait", is_flag=True, help="Return when the job is at its end, showing how far it is.")
 @click.pass_obj
-def start(invocation: Invocation, /, source: str, collection: str, name: str | None, wait: bool, **options: Any) -> int:
+def start(
+    invocation: Invocation, /, source: str, collection: str, name: str | None, if_new: bool, wait: bool, **options: Any
+) -> int:
     """Bring SOURCE, a directory, file:// URL or s3://bucket/prefix, into COLLECTION.
 
     Returns at once; the pods do the work. What cannot work for any file is refused here: a source that is missing or
@@ -52,8 +55,12 @@ def start(invocation: Invocation, /, source: str, collection: str, name: str | N
     """
     settings = invocation.settings({f"job.{key}": value for key, value in options.items() if value is not None})
     with opened(settings.inventory) as database:
-        job = begin(database, settings, source, collection, name)
-        click.echo(f"started job {job.name}: {job.source_url} → {job.target_collection}, {job.settings.operation}")
+        job = _existing(database, source, name) if if_new else None
+        if job is not None:
+            click.echo(f"job {job.name} exists already, {job.state}")
+        else:
+            job = begin(database, settings, source, collection, name)
+            click.echo(f"started job {job.name}: {job.source_url} → {job.target_collection}, {job.settings.operation}")
         return follow(database, job.name, until_idle=True) if wait else 0
 
 
@@ -64,7 +71,7 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     from inventory import jobs
 
     url = source_url(source)
-    chosen = checked_name(name or PurePath(unquote(urlsplit(url).path)).name or "job")
+    chosen = _name(url, name)
     if jobs.find(database, chosen) is not None:
         raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
     open_source(url, settings.s3).check()
@@ -81,6 +88,17 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     finally:
         gateway.close()
     return jobs.start(database, chosen, url, collection, settings.job)
+
+
+def _name(url: str, name: str | None) -> str:
+    return checked_name(name or PurePath(unquote(urlsplit(url).path)).name or "job")
+
+
+def _existing(database: Database, source: str, name: str | None) -> Job | None:
+    from core.sources.urls import source_url
+    from inventory import jobs
+
+    return jobs.find(database, _name(source_url(source), name))
 
 
 def checked_name(name: str) -> str:

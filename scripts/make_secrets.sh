@@ -1,0 +1,60 @@
+#!/bin/sh
+# make_secrets.sh [-n NAMESPACE] [--inventory FILE] [--irods FILE] [--s3 FILE]: makes or replaces the Secrets of the pods.
+# --inventory and --irods: a file whose first line is the password; '-' asks for it. --s3: a credentials file of AWS.
+# Without any, asks for the passwords of inventory and iRODS. Nothing secret is ever an argument or shown.
+set -eu
+umask 077
+
+usage() { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+
+namespace=${NAMESPACE:-ingest} inventory='' irods='' s3=''
+while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || usage
+    case $1 in
+        -n) namespace=$2 ;;
+        --inventory) inventory=$2 ;;
+        --irods) irods=$2 ;;
+        --s3) s3=$2 ;;
+        *) usage ;;
+    esac
+    shift 2
+done
+[ -n "$inventory$irods$s3" ] || { inventory=-; irods=-; }
+
+folder=$(mktemp -d)
+trap 'stty echo 2>/dev/null || :; rm -rf "$folder"' EXIT
+trap 'exit 130' INT TERM
+
+ask() {
+    printf '%s: ' "$1" >&2
+    if [ -t 0 ]; then stty -echo; fi
+    IFS= read -r answer || :
+    if [ -t 0 ]; then stty echo; echo >&2; fi
+    printf '%s' "$answer"
+}
+
+# password NAME FILE: the first line of the file, or an answer, without a line end
+password() {
+    if [ "$2" = - ]; then
+        ask "password of $1" > "$folder/$1"
+    else
+        [ -r "$2" ] || { echo "make_secrets.sh: cannot read $2" >&2; exit 1; }
+        head -n 1 "$2" | tr -d '\r\n' > "$folder/$1"
+    fi
+    [ -s "$folder/$1" ] || { echo "make_secrets.sh: the password of $1 is empty" >&2; exit 1; }
+}
+
+# secret NAME KEY FILE
+secret() {
+    kubectl --namespace "$namespace" create secret generic "$1" --from-file="$2=$3" --dry-run=client --output=yaml |
+        kubectl --namespace "$namespace" apply --server-side --force-conflicts --field-manager=make_secrets --filename=-
+}
+
+# all is read before anything is made
+[ -z "$inventory" ] || password inventory "$inventory"
+[ -z "$irods" ] || password irods "$irods"
+[ -z "$s3" ] || [ -r "$s3" ] || { echo "make_secrets.sh: cannot read $s3" >&2; exit 1; }
+[ -z "$inventory" ] || secret inventory password "$folder/inventory"
+[ -z "$irods" ] || secret irods password "$folder/irods"
+[ -z "$s3" ] || secret s3 credentials "$s3"
+echo "pods read secrets when they start: kubectl --namespace $namespace rollout restart deployment" >&2
