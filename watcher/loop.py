@@ -22,6 +22,7 @@ from inventory.pod import Member
 from watcher.ahead import Ahead
 from watcher.pressure import Pressure
 from watcher.scan import Batch, Complete, Failed, Part, Passed, Scan, Size
+from watcher.scanned import Scanned
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class WatchLoop:
         self._database = member.database
         self._settings = member.settings.watcher
         self._pressure = Pressure(member.database, self._settings.max_backlog)
+        self._scanned = Scanned(member.database, member.worker)
         self._held: dict[int, ClaimedDirectory] = {}
         self._ids: deque[int] = deque()  # of directories that are still to be found
         self._places = Places()
@@ -71,6 +73,7 @@ class WatchLoop:
         busy = bool(self._scans) or self._suspect is not None
         if self._scans:
             self._take(self._scans[0])
+        self._scanned.note(now=not busy)
         self._whole = True
         return busy
 
@@ -88,6 +91,7 @@ class WatchLoop:
     def drain(self, seconds: float) -> bool:
         """Give back what is claimed; a step is never interrupted, so there is nothing to wait for."""
         self._let_go()
+        self._scanned.note(now=True)
         return True
 
     def _let_go(self) -> None:
@@ -209,6 +213,7 @@ class WatchLoop:
                 mine = merge.finish([one.directory for one in rest if not one.found], job.settings.rescan_seconds)
         self._done(claimed, [*passed, *mine])
         entries = sum(map(len, listings))
+        self._scanned.add(job.id, entries)
         for _ in claimed:
             self._note_size(entries // len(claimed))
 
@@ -231,6 +236,7 @@ class WatchLoop:
                 remembered = 0 if directory.first else total
                 mine = merge.finish([directory], job.settings.rescan_seconds, remembered=remembered)
         self._pressure.added(job.id, len(part))
+        self._scanned.add(job.id, len(part))
         self._part_of = (directory.id, total + len(part))
         if last:
             self._done([directory], mine)

@@ -335,3 +335,16 @@ def test_an_error_of_the_scan_reaches_who_takes() -> None:
     assert ahead.take(10) == 1
     with pytest.raises(ValueError, match="no number"):
         ahead.take(10)
+
+
+def test_what_was_scanned_is_told_for_the_charts(world: World, tmp_path: Path) -> None:
+    for number in range(30):
+        path = tmp_path / f"d{number % 3}" / f"f{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    watched = Watched(world, FilesystemSource(str(tmp_path)))
+    watcher = watched.watcher()
+    watched.turn(watcher)
+    watcher.drain(1)
+    told = "SELECT sum(files) FROM inventory.activity WHERE stage = 'scan' AND job_id = :job"
+    assert world.one(told, job=watched.job.id) == 33
