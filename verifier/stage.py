@@ -19,10 +19,10 @@ from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result
 from inventory.pod import Member
 
-UNIT_FILES = 20
-"""Small files of small collections verified one by one by one thread at a time."""
+UNIT_FILES = 50
+"""Files of small collections that are verified together, their checks sharing round trips."""
 PACK_FILES = 8
-"""Small files of one collection from which on they are verified together."""
+"""Small files of one collection from which on a pack of it may be worth its while."""
 
 
 class VerifyStage:
@@ -34,22 +34,24 @@ class VerifyStage:
 
     def claim(self, limit: int) -> Sequence[Unit[ClaimedFile]]:
         files = self._member.rota.claim_files("verify", limit)
-        small = [file for file in files if file.size <= self._member.settings.bundle.max_file_bytes]
-        units: list[Unit[ClaimedFile]] = [
-            [file] for file in files if file.size > self._member.settings.bundle.max_file_bytes
-        ]
-        singly: list[ClaimedFile] = []
+        small = [file for file in files if self._is_quick(file)]
+        units: list[Unit[ClaimedFile]] = [[file] for file in files if not self._is_quick(file)]
+        scattered: list[ClaimedFile] = []
         for _, group in groupby(small, key=lambda file: file.directory_id):
             of_one_collection = list(group)
             if len(of_one_collection) >= PACK_FILES:
                 units.append(of_one_collection)
             else:
-                singly += of_one_collection
-        return units + [singly[n : n + UNIT_FILES] for n in range(0, len(singly), UNIT_FILES)]
+                scattered += of_one_collection
+        return units + [scattered[n : n + UNIT_FILES] for n in range(0, len(scattered), UNIT_FILES)]
+
+    def _is_quick(self, file: ClaimedFile) -> bool:
+        """Whether many such files can be verified by one thread while others wait for nothing."""
+        reads = self._member.rota.job(file.job_id).settings.verify_level == "rehash"
+        return not reads or file.size <= self._member.settings.bundle.max_file_bytes
 
     def run(self, unit: Unit[ClaimedFile], report: Report[ClaimedFile], stopping: threading.Event) -> None:
-        packed = len(unit) >= PACK_FILES and len({file.directory_id for file in unit}) == 1
-        if packed and self._member.rota.is_running(unit[0].job_id):
+        if len(unit) > 1 and self._member.rota.is_running(unit[0].job_id):
             run_together(unit, self._verify_many, report)
         else:
             run_each(unit, self._verify, report, stopping)
@@ -93,9 +95,12 @@ class VerifyStage:
 
     def _verify_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
         job = self._member.rota.job(files[0].job_id)
+        of_one_collection = len({file.directory_id for file in files}) == 1
+        directory = files[0].directory if of_one_collection else ""
         return self._gateways.of(job.settings.client).verify_many(
-            logical_path(job.target_collection, files[0].directory),
-            [Expected(file.name, file.size, file.checksum) for file in files],
+            logical_path(job.target_collection, directory),
+            [Expected(file.name if directory else file.path, file.size, file.checksum) for file in files],
             level=job.settings.verify_level,
             resource=job.settings.resource,
+            packs=of_one_collection,
         )

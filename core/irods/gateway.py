@@ -320,16 +320,23 @@ class Gateway:
         return batches.all_at_once(files, work)
 
     def verify_many(
-        self, collection: str, files: Sequence[Expected], *, level: VerifyLevel = "rehash", resource: str | None = None
+        self,
+        collection: str,
+        files: Sequence[Expected],
+        *,
+        level: VerifyLevel = "rehash",
+        resource: str | None = None,
+        packs: bool = True,
     ) -> list[Outcome]:
         """Verify many files below `collection` as `verify` does each; one outcome a file: `Done`, `Mismatched`…
 
         catalog: bulk pages of the catalogue (702). stat and rehash: 50 checks (629) in a round trip. rehash of many small
-        files, where at least half of what lies below the collection is wanted: a pack of it (666), read and hashed here.
+        files, where at least half of what lies below the collection is wanted: a pack of it (666), read and hashed here;
+        without `packs` never. Whether a pack pays is asked for all that lies below the collection.
         """
 
         def work() -> list[Outcome]:
-            how = How(level, lambda: self._staging, self._zone.known(), self._zone.leaves(resource))
+            how = How(level, lambda: self._staging, self._zone.known(), self._zone.leaves(resource), packs)
             return verify_many(self._session, collection, files, how, self._features)
 
         return batches.all_at_once(files, work)

@@ -45,6 +45,7 @@ class How:
     resources: Mapping[str, Resource]
     leaves: AbstractSet[int] | None
     """As in `verify.Wanted`."""
+    packs: bool = True
 
 
 def verify_many(
@@ -75,7 +76,7 @@ def _proven(
     session: Session, collection: str, wanted: Mapping[str, Wanted], how: How, available: Features
 ) -> AbstractSet[str]:
     """Paths that are as wanted, by bulk calls; what is missing here may still be right."""
-    packing = how.level == "rehash" and features.PACK in available and len(wanted) >= MIN_PACK
+    packing = how.packs and how.level == "rehash" and features.PACK in available and len(wanted) >= MIN_PACK
     packing = packing and pack.pays(session, collection, len(wanted), sum(each.size for each in wanted.values()))
     listed = replicas.replicas_below(session, collection) if packing else replicas.replicas_each(session, wanted)
     right: dict[str, list[Replica]] = {}

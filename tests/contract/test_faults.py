@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -15,7 +16,7 @@ from core.checksums import checksum_of
 from core.errors import FileError, Outage, Transient
 from core.irods import Expected, Gateway, Locked, Registration, SmallFile, Status, features, replicas
 from core.irods.stream import BUFFER_BYTES
-from core.outcome import Dead, Done, Released
+from core.outcome import Dead, Done, Mismatched, Released
 from core.settings import IrodsSettings
 from sandbox.irods import SandboxServer
 
@@ -325,6 +326,21 @@ def test_a_pack_is_made_only_where_half_of_it_is_wanted(server: SandboxServer, g
         assert outcomes == [Done(file.checksum, "rehash") for file in wanted[:count]]
         spent = cost(server, before)
         assert (spent.get(666, 0), spent.get(629, 0)) == (packs, 0 if packs else count)
+
+
+def test_files_of_many_collections_share_round_trips(server: SandboxServer, gateway: Gateway) -> None:
+    gateway.check_resource("demoResc", "put")
+    wanted = [SmallFile(f"many/c{n}/f", b"%d" % n, checksum_of(b"%d" % n)) for n in range(60)]
+    gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
+    (damaged,) = gateway.replicas(f"{HOME}/many/c7/f")
+    Path(damaged.physical_path).write_bytes(b"8")
+    expected = [Expected(file.relative, len(file.data), file.checksum) for file in wanted]
+    before = dict(server.calls)
+    outcomes = gateway.verify_many(HOME, expected, packs=False)
+    assert isinstance(outcomes[7], Mismatched)
+    assert outcomes[:7] + outcomes[8:] == [Done(f.checksum, "rehash") for f in wanted[:7] + wanted[8:]]
+    # the damaged one is looked at again by itself
+    assert cost(server, before) == {702: 61, 629: 61}
 
 
 def test_levels_below_rehash_read_nothing(server: SandboxServer, gateway: Gateway) -> None:

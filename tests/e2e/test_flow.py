@@ -156,19 +156,18 @@ def test_put_leaves_existing_objects_alone(world: World, source: Path) -> None:
 
 def test_put_append_sends_only_what_was_added(sandbox: SandboxServer, sandbox_world: World, source: Path) -> None:
     world = sandbox_world
-    names = ["grows", "small"]
     (source / "grows").write_bytes(os.urandom(10 << 20))
     (source / "small").write_bytes(b"line\n")
     world.start_job(source, "--operation", "put_append", "--rescan", "0.3")
     world.start("watcher", "loader", "verifier")
     eventually("both are verified", lambda: world.counts() == {"verified": 2})
     sent = sandbox.calls[676]
-    for name in names:
+    for name in ("grows", "small"):
         with (source / name).open("ab") as file:
             file.write(b"added")
     eventually(
         "both are verified again",
-        lambda: world.counts() == {"verified": 2} and all(world.lines()[name].generation == 2 for name in names),
+        lambda: all((line.state, line.generation) == ("verified", 2) for line in world.lines().values()),
     )
     assert sandbox.calls[676] == sent + 1
     assert world.held_by_irods() == hashes_of(source)
