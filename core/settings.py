@@ -28,6 +28,7 @@ Count = Annotated[int, Field(gt=0)]
 Word = Annotated[str, Field(min_length=1)]
 Operation = Literal["register_sync", "register_as_replica_sync", "put", "put_sync", "put_append", "verify", "no_op"]
 DeleteMode = Literal["do_not_delete", "unregister", "trash", "no_trash"]
+LogPeriod = Literal["S", "M", "H", "D", "midnight"]
 VerifyLevel = Literal["rehash", "stat", "catalog"]
 DELETE_MODES: Mapping[str, tuple[str, ...]] = {
     "no_op": ("do_not_delete",),
@@ -370,12 +371,20 @@ class NotifySettings(Section):
 
 
 class LogSettings(Section):
-    """The pods' logs: one JSON object a line on standard error."""
+    """The pods' logs: one JSON object a line on standard error, or in a file."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """What is written."""
     format: Literal["json", "text"] = "json"
     """json for machines, text for people."""
+    filename: str | None = None
+    """A file to write to instead of standard error; {kind} and {pod} stand for what they are. Each process needs its own."""
+    when: LogPeriod = "midnight"
+    """The unit after which a new file is begun, S(econds), M(inutes), H(ours), D(ays), or midnight (UTC)."""
+    interval: Count = 1
+    """A new file after so many units; the old one gets its time as a suffix."""
+    keep: int = Field(default=7, ge=0)
+    """So many old files are kept; 0 keeps all."""
 
 
 class Settings(Section):

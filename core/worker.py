@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
@@ -26,6 +26,15 @@ from core.outcome import Done, Outcome, Released, Retry, failure_of, outcome_of
 
 Item = TypeVar("Item")
 log = structlog.get_logger()
+
+
+@runtime_checkable
+class Told(Protocol):
+    """An item that has more to say in a log line than its name."""
+
+    def log_fields(self) -> dict[str, object]:
+        """What is added to the line."""
+        ...
 
 
 class Reported(NamedTuple, Generic[Item]):
@@ -291,9 +300,9 @@ class Pipeline(Generic[Item]):
         log.info("written", fenced=fenced, **kinds)
         for one in written:
             if (why := failure_of(one.outcome)) is not None:
-                log.warning(
-                    "failed", item=str(one.item), error=why[0], reason=why[1], seconds=round(one.ended - one.began, 3)
-                )
+                more = one.item.log_fields() if isinstance(one.item, Told) else {}
+                seconds = round(one.ended - one.began, 3)
+                log.warning("failed", item=str(one.item), error=why[0], reason=why[1], seconds=seconds, **more)
 
     def _work(self, number: int) -> None:
         """A worker thread: one unit after the other."""

@@ -58,6 +58,10 @@ class ClaimedFile:
         """Where it stands in the order of its shard."""
         return (self.directory_id, self.name)
 
+    def log_fields(self) -> dict[str, object]:
+        """What a log line says of it."""
+        return {"job": self.job_id, "file": self.path, "generation": self.generation}
+
     @property
     def path(self) -> str:
         """The escaped path relative to the job's source."""

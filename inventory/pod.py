@@ -13,6 +13,7 @@ import structlog
 
 from core import logs, metrics, service
 from core.errors import IngestError
+from core.irods.pulse import Pulse
 from core.settings import Settings
 from core.settings_file import load_settings
 from core.signals import Stop
@@ -24,6 +25,8 @@ from inventory.notices import Courier
 from inventory.rota import Rota
 from inventory.workers import Lease
 
+OF_IRODS = ("loader", "verifier")
+"""Kinds of pods that are ready only while iRODS answers."""
 log = structlog.get_logger()
 
 
@@ -102,6 +105,7 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
     try:
         schema.check(database)
         lease = Lease(heart, kind, pod, program_version(), settings.worker.lease_seconds)
+        logs.bind(worker=lease.worker)
         member = Member(settings, database, lease, Rota(database, lease.worker))
 
         def tidy() -> None:
@@ -124,6 +128,8 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
         probes = metrics.Probes(settings.metrics.patience_seconds)
         if settings.metrics.port is not None:
             metrics.serve(settings.metrics.port, probes)
+            if kind in OF_IRODS:
+                Pulse(settings.irods, probes, settings.metrics.patience_seconds).start()
         courier.start()
         service.serve(Watched(loop_of(member), probes), lease, tidy, settings.worker, stop)
     finally:

@@ -6,14 +6,17 @@ import json
 import logging
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
 from core import logs
+from core.errors import UsageError
 from core.settings import LogSettings
 
 log = structlog.get_logger()
@@ -24,6 +27,7 @@ def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    logs.close()
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
@@ -56,6 +60,7 @@ def test_what_was_bound_is_there_in_every_thread() -> None:
     program = """
 import threading, structlog
 from core import logs
+from core.errors import UsageError
 from core.settings import LogSettings
 logs.configure(LogSettings(), kind="loader", worker=7)
 thread = threading.Thread(target=lambda: structlog.get_logger().info("from a thread"))
@@ -116,3 +121,26 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     line = capsys.readouterr().err
     assert "[info" in line
     assert "claimed files=3 kind=loader" in line
+
+
+def test_a_file_takes_all_lines_and_is_changed_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = LogSettings(filename=f"{tmp_path}/logs/{{kind}}-{{pod}}.log", when="S", interval=1, keep=2)
+    logs.configure(settings, kind="loader", pod="loader-7")
+    log.info("first %s", percent="100 %")
+    logging.getLogger("library").warning("of a %s", "library")
+    (file,) = (tmp_path / "logs").iterdir()
+    assert file.name == "loader-loader-7.log"
+    first, second = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (first["event"], first["percent"], first["pod"]) == ("first %s", "100 %", "loader-7")
+    assert (second["event"], second["logger"]) == ("of a library", "library")
+    until = time.monotonic() + 20
+    while len(list(file.parent.iterdir())) < 2:
+        assert time.monotonic() < until
+        log.info("again")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["{nobody}.log", "/proc/none/a.log"])
+def test_a_file_that_cannot_be_written_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(UsageError, match=r"log\.filename"):
+        logs.configure(LogSettings(filename=name), kind="loader", pod="a")
