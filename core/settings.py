@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from core import timetable
 from core.errors import UsageError
@@ -30,6 +30,18 @@ Operation = Literal["register_sync", "register_as_replica_sync", "put", "put_syn
 DeleteMode = Literal["do_not_delete", "unregister", "trash", "no_trash"]
 LogPeriod = Literal["S", "M", "H", "D", "midnight"]
 VerifyLevel = Literal["rehash", "stat", "catalog"]
+FileType = Literal["regular", "directory", "link", "socket", "pipe", "character", "block"]
+
+
+def _lines(given: object) -> object:
+    """A text as a list: a line an item. So patterns can come from the environment."""
+    if isinstance(given, str):
+        return tuple(line for line in given.splitlines() if line)
+    return tuple(given) if isinstance(given, list) else given
+
+
+Patterns = Annotated[tuple[Word, ...], BeforeValidator(_lines)]
+FileTypes = Annotated[tuple[FileType, ...], BeforeValidator(_lines)]
 DELETE_MODES: Mapping[str, tuple[str, ...]] = {
     "no_op": ("do_not_delete",),
     "verify": ("do_not_delete",),
@@ -187,6 +199,15 @@ class JobSettings(Section):
     delete_mode: DeleteMode = "do_not_delete"
     """What becomes of the object of a file that is gone from the source: do_not_delete, unregister (register_*), trash or
     no_trash (put_sync, put_append)."""
+    max_deletes: int = Field(default=10_000, ge=0)
+    """If more files than that have vanished when a pass is over, none is deleted before `ingest job confirm-deletes`. 0: none
+    ever without it."""
+    max_delete_percent: float = Field(default=20, ge=0, le=100)
+    """The same for per cent of the job's files; of few files ten may go in any case."""
+    delete_after_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """How long a file must have been gone before it is deleted."""
+    sentinel: Word | None = None
+    """A path relative to the source that must exist before anything vanishes or is deleted: a file on the mounted volume."""
     verify_level: VerifyLevel = "rehash"
     """rehash: the server reads the bytes again. stat: only size and presence of the file behind the replica. catalog: only
     what the catalogue says."""
@@ -200,6 +221,30 @@ class JobSettings(Section):
     at the attribute irods::automated_ingest::UnicodeEncodeError."""
     rescan_seconds: Seconds | None = None
     """Look at each directory again so long after its last scan. null: one single pass."""
+    include: Patterns = ()
+    """Take only files whose path below the source matches one of these patterns, written as in .gitignore, or one of
+    include_regex."""
+    exclude: Patterns = ()
+    """Leave out files, and directories with all below them, whose path matches one of these patterns, written as in .gitignore."""
+    include_regex: Patterns = ()
+    """As include: regular expressions, searched for in the path below the source."""
+    exclude_regex: Patterns = ()
+    """As exclude: regular expressions, searched for in the path below the source."""
+    exclude_types: FileTypes = ()
+    """Leave out these: regular, directory, link, socket, pipe, character, block."""
+    min_bytes: int | None = Field(default=None, ge=0)
+    """Leave out smaller files."""
+    max_bytes: int | None = Field(default=None, ge=0)
+    """Leave out larger files."""
+    min_age_seconds: Seconds | None = None
+    """Leave out files modified less than so long ago."""
+    max_age_seconds: Seconds | None = None
+    """Leave out files modified longer ago than that."""
+    symlinks: Literal["record", "follow", "skip"] = "record"
+    """record: a link gets a row (skipped) and is not followed. follow: what it leads to is taken in its place, unless that lies
+    outside of the source or leads in a circle. skip: leave links out."""
+    hidden_files: bool = True
+    """false: leave out files and directories whose name begins with a dot."""
     settle_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     """A file modified less than so long ago is not offered yet."""
     shards: Count = 4

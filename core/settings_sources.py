@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -137,6 +137,8 @@ def _mapping(node: yaml.Node, path: Path, name: str) -> dict[str, tuple[str, yam
 
 
 def _plain(node: yaml.Node, place: str, key: str) -> object:
+    if isinstance(node, yaml.SequenceNode) and takes_list(setting_fields().get(key)):
+        return [_plain(item, place, key) for item in node.value]
     if not isinstance(node, yaml.ScalarNode):
         kind = "a list" if isinstance(node, yaml.SequenceNode) else "a section"
         raise UsageError(f"{place}: {key} is {kind}, but must be one value", "see config.yml in the repository")
@@ -166,6 +168,11 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
             yield Given(key, None, "environment", name)
         elif value:
             yield Given(key, value, "environment", name)
+
+
+def takes_list(setting: FieldInfo | None) -> bool:
+    """Whether a setting is a list; None is a section, which is none."""
+    return setting is not None and get_origin(setting.annotation) is tuple
 
 
 def _takes_null(setting: FieldInfo) -> bool:

@@ -358,7 +358,8 @@ def _mismatched(c: Connection, worker: int, stage: Stage, shard: int, group: Seq
 
 
 def _vanished(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
-    return _run(c, worker, stage, shard, group, "state = 'vanished', STAMPS")
+    # not due for deletion: only a complete scan of its directory tells that it is gone
+    return _run(c, worker, stage, shard, group, "state = 'vanished', retry_at = 'infinity', vanished_at = NULL, STAMPS")
 
 
 def _changed(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
@@ -371,7 +372,7 @@ def _changed(c: Connection, worker: int, stage: Stage, shard: int, group: Sequen
             generation = f.generation + 1, discovered_at = now(), load_attempts = f.load_attempts + 1,
             size = CAST(r.first AS bigint), modified_at = CAST(r.second AS timestamptz),
             source_tag = r.tag, checksum = NULL, retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF}) END,
-            verify_attempts = 0, reloads = 0, reaps = 0,
+            verify_attempts = 0, reloads = 0, reaps = 0, vanished_at = NULL,
             load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL""",
         texts=stats,
         returning=_CHANGED_FAILURE,

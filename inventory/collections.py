@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from inventory.claims import Limits
+from inventory.endings import RELEASED_TO
 from inventory.engine import Database
 from inventory.workers import ALIVE
 
@@ -103,15 +104,19 @@ def told(database: Database, worker: int, directories: Sequence[int]) -> None:
 
 
 def claim_gone(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedCollection]:
-    """Claim up to `limit` vanished directories in whose collection nothing of ours is left, for its removal."""
+    """Claim up to `limit` vanished directories in whose collection nothing of ours is left, for its removal.
+
+    Only what the guard of deletions has cleared.
+    """
     if not jobs:
         return []
     with database.begin() as connection:
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), gone AS MATERIALIZED (
-                    SELECT d.id FROM inventory.directory d
+                    SELECT d.id FROM inventory.directory d JOIN inventory.job j ON j.id = d.job_id
                     WHERE d.job_id = ANY(:jobs) AND d.state = 'vanished' AND d.collection_made_at IS NOT NULL
+                      AND d.scan_finished_at <= {RELEASED_TO}
                       AND d.collection_claimed_by IS NULL AND NOT d.collection_dead
                       AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
                       AND NOT EXISTS (SELECT FROM inventory.directory c

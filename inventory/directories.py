@@ -185,6 +185,18 @@ def release(database: Database, worker: int, directories: Sequence[int]) -> None
         )
 
 
+def leave_out(database: Database, worker: int, directories: Sequence[int]) -> None:
+    """End the scan of directories that the job's filters leave out: nothing is looked at before the job is scanned anew."""
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                UPDATE inventory.directory SET claimed_by = NULL, state = 'scanned', attempts = 0, next_scan_at = NULL,
+                    scan_finished_at = now(), listing_digest = NULL, steady = false
+                WHERE id = ANY(:ids) AND claimed_by = :worker"""),
+            {"ids": list(directories), "worker": worker},
+        )
+
+
 def release_all(database: Database, worker: int) -> None:
     """Give back uncounted whatever this worker has claimed, also by a claim whose answer was lost."""
     with database.begin() as connection:

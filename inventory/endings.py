@@ -6,37 +6,74 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-_DELETES = "j.settings ->> 'delete_mode' <> 'do_not_delete'"
+DELETES = "j.settings ->> 'delete_mode' <> 'do_not_delete'"
+"""Of job j: whether it deletes at all."""
+RELEASED_TO = """
+    least(coalesce(j.deletes_cleared_at, '-infinity'),
+          now() - make_interval(secs => coalesce((j.settings ->> 'delete_after_seconds')::float, 0)))
+"""
+"""Of job j: what vanished up to then may be deleted now."""
+_FILES_VANISHED = """
+    EXISTS (SELECT FROM inventory.progress_now n JOIN inventory.shard s ON s.id = n.shard
+            WHERE s.job_id = j.id AND n.state = 'vanished' AND n.files > 0)
+"""
 _COLLECTIONS_LEFT = f"""
     EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_made_at IS NULL
             AND NOT d.collection_dead AND d.state <> 'vanished')
     OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_changed AND NOT d.collection_dead)
     OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state = 'vanished'
-               AND d.collection_made_at IS NOT NULL AND NOT d.collection_dead AND {_DELETES})
+               AND d.collection_made_at IS NOT NULL AND NOT d.collection_dead AND {DELETES}
+               AND d.scan_finished_at <= {RELEASED_TO} AND NOT {_FILES_VANISHED})
 """
-_SINGLE_PASS_LEFT = f"""
+# What vanishes with its parent is looked at once more, in the same pass: such directories are due since ever.
+_SINGLE_SCAN_LEFT = """
     EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state IN ('pending', 'scanned')
             AND d.next_scan_at IS NOT NULL)
     OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL)
+"""
+# What was not looked at since the last pass ended is due no later than one interval after that.
+_INTERVAL_SCAN_LEFT = """
+    EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state IN ('pending', 'scanned')
+            AND d.next_scan_at < greatest(now(), p.since + make_interval(secs => (j.settings ->> 'rescan_seconds')::float))
+            AND (d.scan_finished_at IS NULL OR d.scan_finished_at < p.since OR d.next_scan_at = 'epoch'))
+    OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL
+               AND (d.scan_finished_at IS NULL OR d.scan_finished_at < p.since OR d.next_scan_at = 'epoch'))
+"""
+SCAN_LEFT = f"""
+    CASE WHEN j.settings ->> 'rescan_seconds' IS NULL THEN ({_SINGLE_SCAN_LEFT}) ELSE ({_INTERVAL_SCAN_LEFT}) END
+"""
+"""A condition on job j and its open pass p: whether directories are still to be looked at in it."""
+# What the guard holds back ends a pass all the same; of what it has cleared, grace time included, a single pass waits for the end.
+_DELETES_LEFT = f"""
+    {DELETES} AND (p.deletes_judged_at IS NULL OR {_FILES_VANISHED} AND EXISTS (
+        SELECT FROM inventory.shard s, LATERAL (
+            SELECT FROM inventory.file f WHERE f.shard = s.id AND f.state = 'vanished' AND f.retry_at IS NULL
+            UNION ALL
+            SELECT FROM inventory.file f WHERE f.shard = s.id AND f.state = 'vanished' AND f.retry_at = 'infinity'
+                AND f.vanished_at <= {{until}}
+            {{backing_off}} LIMIT 1) f
+        WHERE s.job_id = j.id))
+"""
+_BACKING_OFF = """
+    UNION ALL SELECT FROM inventory.file f WHERE f.shard = s.id AND f.state = 'vanished' AND f.retry_at < 'infinity'
+"""
+_SINGLE_PASS_LEFT = f"""
+    {_SINGLE_SCAN_LEFT}
     OR {_COLLECTIONS_LEFT}
     OR EXISTS (SELECT FROM inventory.progress_now p JOIN inventory.shard s ON s.id = p.shard
                WHERE s.job_id = j.id AND p.files > 0
-                 AND (p.state IN ('discovered', 'loading', 'loaded', 'verifying', 'deleting')
-                      OR p.state = 'vanished' AND {_DELETES}))
+                 AND p.state IN ('discovered', 'loading', 'loaded', 'verifying', 'deleting'))
+    OR {_DELETES_LEFT.format(until="j.deletes_cleared_at", backing_off=_BACKING_OFF)}
 """
-# What was not looked at since the last pass ended is due no later than one interval after that.
 _INTERVAL_LEFT = f"""
-    EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state IN ('pending', 'scanned')
-            AND d.next_scan_at < greatest(now(), p.since + make_interval(secs => (j.settings ->> 'rescan_seconds')::float))
-            AND (d.scan_finished_at IS NULL OR d.scan_finished_at < p.since))
-    OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.claimed_by IS NOT NULL
-               AND (d.scan_finished_at IS NULL OR d.scan_finished_at < p.since))
+    {_INTERVAL_SCAN_LEFT}
     OR {_COLLECTIONS_LEFT}
     OR EXISTS (SELECT FROM inventory.shard s, LATERAL (
                    SELECT FROM inventory.file f WHERE f.shard = s.id AND (
                        f.state = 'discovered' AND f.retry_at IS NULL OR f.state = 'loaded' AND f.retry_at IS NULL
-                       OR f.claimed_by IS NOT NULL OR f.state = 'vanished' AND f.retry_at IS NULL AND {_DELETES}) LIMIT 1) f
+                       OR f.claimed_by IS NOT NULL) LIMIT 1) f
                WHERE s.job_id = j.id)
+    OR {_DELETES_LEFT.format(until=RELEASED_TO, backing_off="")}
 """
 _FINISH = """
     UPDATE inventory.pass p SET finished_at = now(),

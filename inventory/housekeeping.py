@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import structlog
 from sqlalchemy import Connection, text
 
-from inventory import activity, endings, partitions, passes, workers
+from inventory import activity, endings, guard, partitions, passes, workers
 from inventory.claims import STATES, SUSPECT_REAPS
 from inventory.engine import Database
 
+log = structlog.get_logger()
 _LOCK = 0x1_0AD_0100  # advisory locks of the tasks, one number each
 FINISH_LOCK = _LOCK + 5
 """Held while jobs are ended: who takes it first and then changes rows is seen by the next look for finished jobs."""
@@ -41,6 +43,7 @@ def tidy(
     gone = _expire(database, lease_seconds) if may_judge else []
     reaped = _reap(database, max_reaps)
     retried = _promote(database)
+    _release(database)
     _fold(database)
     _forget(database, activity_hours)
     return Tidied(len(gone), reaped, retried, tuple(_finish_jobs(database)))
@@ -190,6 +193,12 @@ def _promote_shard(connection: Connection, shard: int) -> int:
     ).rowcount
 
 
+def _release(database: Database) -> int:
+    """Make due what the guard of deletions has cleared."""
+    with _alone(database, 8) as connection:
+        return guard.release(connection) if connection is not None else 0
+
+
 def _fold(database: Database) -> None:
     """Fold the deltas of finished statements into `progress`."""
     with _alone(database, 4) as connection:
@@ -218,4 +227,6 @@ def _finish_jobs(database: Database) -> list[int]:
         if connection is None:
             return []
         passes.ensure(connection)
+        for verdict in guard.judge(connection):
+            log.warning("deletes_held" if verdict.held else "deletes_free", **asdict(verdict))
         return endings.finish_jobs(connection, endings.finish_passes(connection))

@@ -163,6 +163,10 @@ def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
                 WHERE job_id = :job AND state IN ('pending', 'scanned', 'dead')"""),
             {"job": job},
         )
+        connection.execute(
+            text("UPDATE inventory.pass SET deletes_judged_at = NULL WHERE job_id = :job AND finished_at IS NULL"),
+            {"job": job},
+        )
         note(connection, actor, "job_rescanned", job)
 
 

@@ -10,7 +10,7 @@ Every statement asks whether this worker still owns the directory: a watcher tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -19,11 +19,11 @@ from sqlalchemy.exc import IntegrityError
 from core.errors import Unavailable
 from core.sources.base import Entry
 from inventory import below, rows
-from inventory.directories import ClaimedDirectory, claim, fail, has_children, release, unlearn
+from inventory.directories import ClaimedDirectory, claim, fail, has_children, leave_out, release, unlearn
 from inventory.engine import array_of, copy
 from inventory.rows import Listing
 
-__all__ = ["ClaimedDirectory", "Listing", "Merge", "claim", "fail", "has_children", "release"]
+__all__ = ["ClaimedDirectory", "Listing", "Merge", "claim", "fail", "has_children", "leave_out", "release"]
 
 _KNOWN = """
     SELECT size, modified_at, kind, source_tag, state, claimed_by, retry_at FROM inventory.file
@@ -52,7 +52,7 @@ _MERGE = f"""
             size = l.size, modified_at = l.modified_at, source_tag = l.source_tag, checksum = NULL,
             load_attempts = 0, verify_attempts = 0, reloads = 0, reaps = 0,
             load_started_at = NULL, load_finished_at = NULL, verify_started_at = NULL, verify_finished_at = NULL,
-            verified_by = NULL, deleted_at = NULL
+            verified_by = NULL, deleted_at = NULL, vanished_at = NULL
         FROM found l WHERE l.changed AND NOT l.new AND NOT l.busy
             AND f.shard = :shard AND f.directory_id = l.directory_id AND f.name = l.name AND f.claimed_by IS NULL
         RETURNING f.directory_id),
@@ -69,11 +69,15 @@ _MERGE = f"""
 """
 # The conditions on k are always true: so the planner expects one row, as in inventory.claims.
 _MARK_VANISHED = """
-    UPDATE inventory.file f SET state = 'vanished', retry_at = NULL
+    UPDATE inventory.file f SET state = 'vanished', retry_at = 'infinity', vanished_at = now()
     FROM (SELECT * FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[])) AS k(directory_id, name)
           WHERE coalesce(k.directory_id, 0) = k.directory_id AND coalesce(k.name, '') = k.name OFFSET 0) AS k
     WHERE f.shard = :shard AND f.directory_id = k.directory_id AND f.name = k.name AND f.claimed_by IS NULL
 """
+# what only a loader has not found is not known to be gone before a complete scan says so
+_NOT_GONE = (
+    "(state NOT IN ('vanished', 'deleted') OR state = 'vanished' AND vanished_at IS NULL AND retry_at = 'infinity')"
+)
 VANISHED_AT_A_TIME = 10_000
 LOOK_AGAIN_SECONDS = 10.0
 """A directory in which a difference was left to a file's worker is scanned again so soon, also when it is not to be rescanned."""
@@ -100,7 +104,15 @@ _TEMPORARY = """
     CREATE TEMP TABLE IF NOT EXISTS listed_child (directory_id bigint, name text COLLATE "C") ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS seen (directory_id bigint, name text COLLATE "C") ON COMMIT PRESERVE ROWS
 """
+_PAIRS = "INSERT INTO {table} SELECT * FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[]))"
 _INTO = f"COPY {{table}} ({rows.COLUMNS}) FROM STDIN (FORMAT binary)"
+
+
+Protects = Callable[[str, bool], bool]
+
+
+def _protects_nothing(path: str, is_directory: bool) -> bool:
+    return False
 
 
 class Merge:
@@ -110,12 +122,23 @@ class Merge:
     them unchanged; their directories are due again so much later.
     """
 
-    def __init__(self, connection: Connection, worker: int, settle_seconds: float = 0, *, heard: bool = False) -> None:
-        """`heard` says that an event handler is to be told of collections whose directory has changed."""
+    def __init__(
+        self,
+        connection: Connection,
+        worker: int,
+        settle_seconds: float = 0,
+        *,
+        heard: bool = False,
+        protects: Protects = _protects_nothing,
+    ) -> None:
+        """`heard` says that an event handler is to be told of collections whose directory has changed, `protects` what is never
+        marked as vanished, by its path and whether it is a directory."""
         self._connection = connection
         self._worker = worker
         self._settle = settle_seconds
         self._heard = heard
+        self._protects = protects
+        self._excluded: list[tuple[int, str]] = []  # listed, and left out by the job's filters
         self._digests: dict[int, tuple[int | None, int | None]] = {}  # by directory: of its listing, and its own time
         self._unchanged: set[int] = set()
         self._left: set[int] = set()  # directories with differences in files that are claimed
@@ -149,6 +172,7 @@ class Merge:
         straight = [listing for listing in new if listing.directory.first and not self._settle]
         self._insert([listing for listing in straight if listing.rows])
         self._compare([listing for listing in new if not listing.directory.first or self._settle])
+        self._excluded += [(listing.directory.id, name) for listing in new for name in listing.excluded]
         self._insert_directories(new, {listing.directory.path for listing in found})
         return sum(map(len, claimed)) + sum(map(len, found))
 
@@ -158,6 +182,7 @@ class Merge:
         if first_part:
             self._run("TRUNCATE seen")
         self._run("INSERT INTO seen SELECT directory_id, name FROM listing UNION ALL SELECT * FROM listed_child")
+        self._run(_PAIRS.format(table="seen"), **_pairs(self._excluded))
 
     def finish(
         self, directories: Sequence[ClaimedDirectory], next_scan_seconds: float | None, *, remembered: int = 0
@@ -317,27 +342,31 @@ class Merge:
                 paths=[path for _, path in children],
             )
 
-    def _mark_some_vanished(self, shard: int, directories: list[int], names: str, busy: int) -> tuple[bool, int]:
-        """Mark some of the files that are gone; whether there may be more, and how many of them are claimed.
+    def _mark_some_vanished(
+        self, shard: int, directories: Mapping[int, str], names: str, left: int
+    ) -> tuple[bool, int]:
+        """Mark some of the files that are gone; whether there may be more, and how many of them are left as they are.
 
-        Claimed ones are left to their workers, and their directories are scanned again. One snapshot tells both kinds, or a file
-        that is given back between two statements would be neither; `busy` is how many claimed ones were met the last time.
+        Those with a protected name are. Claimed ones are left to their workers, and their directories are scanned again. One
+        snapshot tells both kinds, or a file that is given back between two statements would be neither; `left` is how many of
+        both were met the last time.
         """
-        limit = VANISHED_AT_A_TIME + busy
+        limit = VANISHED_AT_A_TIME + left
         self._for_anti_join(True)
         gone = self._connection.execute(
             text(f"""
                 SELECT f.directory_id, f.name, f.busy FROM unnest(CAST(:ids AS bigint[])) AS d(id)
                 JOIN LATERAL (
                     SELECT directory_id, name, claimed_by IS NOT NULL AS busy FROM inventory.file
-                    WHERE shard = :shard AND directory_id = d.id AND state NOT IN ('vanished', 'deleted') OFFSET 0) f ON true
+                    WHERE shard = :shard AND directory_id = d.id AND {_NOT_GONE} OFFSET 0) f ON true
                 WHERE NOT EXISTS (SELECT FROM {names} l WHERE l.directory_id = f.directory_id AND l.name = f.name)
                 LIMIT {limit}"""),
-            {"shard": shard, "ids": directories},
+            {"shard": shard, "ids": list(directories)},
         ).all()
         self._for_anti_join(False)
-        free = [row for row in gone if not row.busy]
-        self._leave(row.directory_id for row in gone if row.busy)
+        gone_names = [row for row in gone if not self._protects(_below(directories[row.directory_id], row.name), False)]
+        free = [row for row in gone_names if not row.busy]
+        self._leave(row.directory_id for row in gone_names if row.busy)
         if free and self._run(_MARK_VANISHED, shard=shard, **_keys(free)) < len(free):
             self._leave(row.directory_id for row in free)  # some were claimed meanwhile
         return len(gone) == limit, len(gone) - len(free)
@@ -350,19 +379,25 @@ class Merge:
     def _mark_vanished(self, directories: Sequence[ClaimedDirectory], *, remembered: bool) -> None:
         self._prepare()
         names, children = ("seen", "seen") if remembered else ("listing", "listed_child")
+        if not remembered and self._excluded:  # only now: what was compared is behind us
+            for table in (names, children):
+                self._run(_PAIRS.format(table=f"{table} (directory_id, name)"), **_pairs(self._excluded))
         for shard in sorted({directory.shard for directory in directories}):
-            ids = [directory.id for directory in directories if directory.shard == shard]
+            paths = {directory.id: directory.path for directory in directories if directory.shard == shard}
             more, busy = True, 0
             while more:
-                more, busy = self._mark_some_vanished(shard, ids, names, busy)
+                more, busy = self._mark_some_vanished(shard, paths, names, busy)
         self._mark_children_gone([directory.id for directory in directories], children)
 
     def _mark_children_gone(self, directories: list[int], children: str) -> None:
-        """A child that is gone is scanned once more: the scan finds nothing, and so all below it vanishes the same way."""
+        """A child that is gone is scanned once more: the scan finds nothing, and so all below it vanishes the same way.
+
+        It is due since ever: the pass is not over before.
+        """
         self._for_anti_join(True)
         gone = self._connection.execute(
             text(f"""
-                SELECT c.id FROM inventory.directory p
+                SELECT c.id, p.path AS parent, c.name FROM inventory.directory p
                 JOIN LATERAL (
                     SELECT id, CASE p.path WHEN '' THEN path ELSE substr(path, length(p.path) + 2) END AS name
                     FROM inventory.directory WHERE parent_id = p.id AND state IN ('scanned', 'dead') OFFSET 0) c ON true
@@ -370,12 +405,12 @@ class Merge:
                   AND NOT EXISTS (SELECT FROM {children} l WHERE l.directory_id = p.id AND l.name = c.name)"""),
             {"ids": directories, "worker": self._worker},
         )
-        ids = list(gone.scalars())
+        ids = [row.id for row in gone if not self._protects(_below(row.parent, row.name), True)]
         self._for_anti_join(False)
         if ids:
             self._run(
                 """
-                UPDATE inventory.directory SET state = 'pending', next_scan_at = now(), listing_digest = NULL, steady = false
+                UPDATE inventory.directory SET state = 'pending', next_scan_at = 'epoch', listing_digest = NULL, steady = false
                 WHERE id = ANY(:ids) AND state IN ('scanned', 'dead')""",
                 ids=ids,
             )
@@ -391,3 +426,11 @@ class Merge:
 
 def _keys(found: Sequence[Row[Any]]) -> dict[str, list[object]]:
     return {"directories": [row.directory_id for row in found], "names": [row.name for row in found]}
+
+
+def _pairs(names: Sequence[tuple[int, str]]) -> dict[str, list[object]]:
+    return {"directories": [directory for directory, _ in names], "names": [name for _, name in names]}
+
+
+def _below(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name

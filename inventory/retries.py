@@ -189,6 +189,13 @@ def _wake(database: Database, wanted: Wanted, done: Retried, actor: str) -> None
 
 
 def _resume(connection: Connection, name: str) -> int:
+    # directories that are looked at again may tell of more that is gone
+    connection.execute(
+        text("""
+            UPDATE inventory.pass SET deletes_judged_at = NULL
+            WHERE job_id = (SELECT id FROM inventory.job WHERE name = :name) AND finished_at IS NULL"""),
+        {"name": name},
+    )
     connection.execute(
         text(
             "UPDATE inventory.job SET state = 'running', finished_at = NULL WHERE name = :name AND state = 'finished'"

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from io import BytesIO
 from typing import NamedTuple
 
-from core.sources.base import DIRECTORY, REGULAR, Entry
+from core.sources.base import DIRECTORY, EXCLUDED, REGULAR, Entry
 from inventory.directories import ClaimedDirectory
 
 COLUMNS = "directory_id, shard, size, modified_at, kind, state, name, source_tag"
@@ -44,7 +44,8 @@ class Listing:
 
     `digest` stands for all entries, and is None for a part. `modified_at` is the directory's own time before the scan began,
     in microseconds since 1970, where that was asked for. After `encode`, `rows` are its files as COPY takes them, `names`
-    their names in UTF-8, both in the order of the source, and `children` the names of its directories.
+    their names in UTF-8, both in the order of the source, `children` the names of its directories and `excluded`
+    those that the job's filters leave out.
     """
 
     directory: ClaimedDirectory
@@ -55,6 +56,7 @@ class Listing:
     rows: list[bytes] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
     found: Found | None = None
 
     @property
@@ -78,10 +80,14 @@ def encode(listing: Listing) -> None:
         return
     listing.encoded = True
     add_row, add_name, add_child = listing.rows.append, listing.names.append, listing.children.append
+    add_excluded = listing.excluded.append
     owner = _OWNER(8, 8, listing.directory.id, 4, listing.directory.shard)
     for name, kind, size, modified_at, tag in listing.entries:
         if kind == DIRECTORY:
             add_child(name)
+            continue
+        if kind == EXCLUDED:
+            add_excluded(name)
             continue
         raw = name.encode()
         if tag is None:

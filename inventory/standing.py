@@ -42,6 +42,8 @@ class Standing:
     retries: int
     scanning: bool
     rates: dict[str, Amount] = field(default_factory=dict)
+    held_deletes: int = 0
+    """What the guard of deletions holds back until a person confirms it."""
 
     @property
     def total(self) -> Amount:
@@ -136,12 +138,13 @@ def _standing(connection: Connection, job: Job) -> Standing:
                  WHERE job_id = :job AND (state = 'dead' OR collection_dead)) AS dead,
                 EXISTS (SELECT FROM inventory.directory WHERE job_id = :job AND state IN ('pending', 'scanned')
                         AND next_scan_at <= now())
-                OR EXISTS (SELECT FROM inventory.directory WHERE job_id = :job AND claimed_by IS NOT NULL) AS scanning"""),
+                OR EXISTS (SELECT FROM inventory.directory WHERE job_id = :job AND claimed_by IS NOT NULL) AS scanning,
+                (SELECT deletes_held FROM inventory.job WHERE id = :job) AS held"""),
         {"job": job.id, "shards": list(job.shards)},
     ).one()
     standing = Standing(job, row.at, states, row.dead, row.retries, row.scanning)
     rates = _recent(connection, job) if job.state == "running" else _overall(standing)
-    return Standing(job, row.at, states, row.dead, row.retries, row.scanning, rates)
+    return Standing(job, row.at, states, row.dead, row.retries, row.scanning, rates, row.held or 0)
 
 
 def _recent(connection: Connection, job: Job) -> dict[str, Amount]:

@@ -10,6 +10,7 @@ from core.outcome import Done, Outcome
 from core.paths import logical_path
 from core.settings import IrodsSettings, S3Settings
 from core.sources.base import Source
+from core.sources.selection import selected
 from core.sources.throttled import Meter, Throttled
 from core.sources.urls import open_source
 from inventory.jobs import Job
@@ -24,7 +25,7 @@ class Connections:
         self._rate_of = rate_of
         self._gateways = Gateways(settings)
         self._s3 = s3
-        self._sources: dict[int, Source] = {}
+        self._sources: dict[tuple[int, str], Source] = {}
         self._made: set[str] = set()  # collections known to exist; shared, for adding to a set is atomic
 
     @property
@@ -38,10 +39,11 @@ class Connections:
 
     def source(self, job: Job) -> Source:
         """The job's source."""
-        if job.id not in self._sources:
+        wanted = (job.id, job.settings.symlinks)  # what may change while the job runs
+        if wanted not in self._sources:
             meter = Meter(partial(self._rate_of, job.id))
-            self._sources[job.id] = Throttled(open_source(job.source_url, self._s3), meter)
-        return self._sources[job.id]
+            self._sources[wanted] = Throttled(selected(open_source(job.source_url, self._s3), job.settings), meter)
+        return self._sources[wanted]
 
     def make_collection(self, job: Job, directory: str, *, anew: bool = False) -> Outcome:
         """Make the collection of a directory unless it is known to exist; `anew` mistrusts what is known."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from core.errors import Vanished
-from core.outcome import Changed, Done, Outcome
+from core.filters import filter_of
+from core.outcome import Changed, Done, Outcome, Skipped
 from core.outcome import Vanished as StillVanished
 from core.paths import logical_path
 from inventory.claims import ClaimedFile
@@ -27,6 +28,8 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
 
     Raises FileError: an Outage while the source is away, so that nothing is deleted because of a missing mount.
     """
+    if filter_of(job.settings).protects(file.path, False):
+        return Skipped("the job's filters leave it out; what is in iRODS stays there")
     try:
         opened = connections.source(job).open(file.path)
     except Vanished:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, groupby
 
 import structlog
 
 from core.errors import FileError, IngestError, Outage, Permanent, Unavailable, UsageError, Vanished
+from core.filters import filter_of
 from core.sources.base import Source
+from core.sources.selection import selected
 from core.sources.urls import open_source
 from inventory import below, listing, partitions, unchanged
 from inventory.below import Reserve
@@ -134,6 +137,7 @@ class WatchLoop:
             )
             if len(claimed) >= limit:
                 break
+        claimed = self._without_left_out(claimed)
         self._start([directory for directory in claimed if not directory.suspect])
         self._keep_one([directory for directory in claimed if directory.suspect])
 
@@ -156,6 +160,29 @@ class WatchLoop:
             self._held[self._suspect.id] = self._suspect
             listing.release(self._database, self._member.worker, [directory.id for directory in suspects[1:]])
 
+    def _without_left_out(self, claimed: Sequence[ClaimedDirectory]) -> list[ClaimedDirectory]:
+        """Those that the filters do not leave out: a filter may be younger than what was found."""
+        out = [one for one in claimed if filter_of(self._job_of(one).settings).leaves_out_below(one.path)]
+        if out:
+            listing.leave_out(self._database, self._member.worker, [one.id for one in out])
+        return [one for one in claimed if one not in out]
+
+    def _job_of(self, directory: ClaimedDirectory) -> Job:
+        return self._member.rota.job(directory.job_id)
+
+    @contextmanager
+    def _merging(self, job: Job) -> Iterator[Merge]:
+        """A transaction that brings in listings of a job."""
+        settings = job.settings
+        with self._database.begin() as connection:
+            yield Merge(
+                connection,
+                self._member.worker,
+                settings.settle_seconds,
+                heard=_heard(job),
+                protects=filter_of(settings).protects,
+            )
+
     def _priority(self, job: int) -> int:
         return -self._member.rota.job(job).settings.priority
 
@@ -163,12 +190,12 @@ class WatchLoop:
         try:
             if job.id not in self._sources:
                 self._sources[job.id] = self._source_of(job.source_url)
+            source = selected(self._sources[job.id], job.settings)
         except IngestError as error:
             return iter([Failed(directory, error) for directory in directories])
-        source, chosen = self._sources[job.id], job.settings
         reserve = self._reserve(job, directories)
         size = Size(self._settings.rows, self._settings.directories)
-        return iter(Scan(job.id, source, directories, size, chosen.trust_directory_mtime, reserve))
+        return iter(Scan(job.id, source, directories, size, job.settings.trust_directory_mtime, reserve))
 
     def _reserve(self, job: Job, directories: Sequence[ClaimedDirectory]) -> Reserve | None:
         """What is needed to list at once what is found below directories that were never scanned."""
@@ -207,8 +234,7 @@ class WatchLoop:
         rest = [one for one in listings if one.directory.id not in passed]
         mine: list[int] = []
         if rest:
-            with self._database.begin() as connection:
-                merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
+            with self._merging(job) as merge:
                 self._pressure.added(job.id, merge.add_listings(rest, job.settings.rescan_seconds))
                 mine = merge.finish([one.directory for one in rest if not one.found], job.settings.rescan_seconds)
         self._done(claimed, [*passed, *mine])
@@ -226,8 +252,7 @@ class WatchLoop:
     def _merge_part(self, job: Job, part: Listing, last: bool) -> None:
         directory = part.directory
         total = self._part_of[1] if self._part_of[0] == directory.id else 0
-        with self._database.begin() as connection:
-            merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
+        with self._merging(job) as merge:
             if not last:
                 merge.add_listings([part])
                 if not directory.first:  # nothing can have vanished from what was never listed
@@ -257,8 +282,8 @@ class WatchLoop:
         """A directory that cannot be listed is tried again, vanishes, or waits for a person; nothing in it is touched."""
         self._part_of = (0, 0)
         if isinstance(error, Vanished) and directory.path:
-            with self._database.begin() as connection:
-                Merge(connection, self._member.worker).vanish(directory)
+            with self._merging(self._job_of(directory)) as merge:
+                merge.vanish(directory)
         else:
             self._note_failure(directory, error)
         self._held.pop(directory.id, None)

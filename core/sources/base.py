@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 REGULAR = "f"
 DIRECTORY = "d"
+EXCLUDED = "x"
+"""No kind of file: an entry that the job's filters leave out. Only its name counts, for what is listed has not vanished."""
 KINDS = {
     REGULAR: "regular file",
     DIRECTORY: "directory",

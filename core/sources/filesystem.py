@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
 from core.paths import checked_physical, escape, unescape
 from core.sources.base import Entry, Stat
+from core.sources.links import is_inside, target_status
 
 # datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
 _EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_000_000
@@ -62,13 +63,20 @@ def _told(path: str) -> Iterator[None]:
 class FilesystemFile:
     """An open regular file."""
 
-    def __init__(self, where: bytes, path: str) -> None:
+    def __init__(self, where: bytes, path: str, *, inside: bytes | None = None) -> None:
+        """`inside` is the root that a link must not lead out of; None: links are not followed."""
         self._where = where
         self._path = path
+        self._status = os.lstat if inside is None else os.stat
         with _told(path):
             # without O_NONBLOCK a pipe that has taken the file's place would block the open for ever
-            self._fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            self._fd = os.open(
+                where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if inside is None else 0)
+            )
             status = os.fstat(self._fd)
+        if inside is not None and not is_inside(os.readlink(b"/proc/self/fd/%d" % self._fd), os.path.realpath(inside)):
+            os.close(self._fd)
+            raise Vanished("link_escapes", f"{path}: leads out of the source now")
         if not stat_bits.S_ISREG(status.st_mode):
             os.close(self._fd)
             raise Vanished("not_regular", f"{path}: is a {_kind(status.st_mode)!r} now, no regular file")
@@ -80,7 +88,7 @@ class FilesystemFile:
 
     def stat(self) -> Stat:
         with _told(self._path):
-            status = os.lstat(self._where)
+            status = self._status(self._where)
         if (status.st_dev, status.st_ino) != self._opened:
             # replaced by rename: what was read is not what the name stands for; -1 is no file's size, so it counts as changed
             return Stat(status.st_size if status.st_size != self._size() else -1, _modified_at(status))
@@ -100,10 +108,11 @@ class FilesystemFile:
 
 
 class FilesystemSource:
-    """The tree below `root`, an absolute path."""
+    """The tree below `root`, an absolute path; with `follows` links stand for what they lead to (`core.sources.links`)."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, follows: bool = False) -> None:
         self._root = os.fsencode(root).rstrip(b"/") or b"/"
+        self._follows = follows
 
     def _where(self, path: str) -> bytes:
         return os.path.join(self._root, unescape(path)) if path else self._root
@@ -123,21 +132,57 @@ class FilesystemSource:
     def scan(self, directory: str) -> Iterator[Entry]:
         # one turn of this loop is what a file of the source costs: no call that it can do without
         new, type_bits, kinds = tuple.__new__, stat_bits.S_IFMT, _KIND_OF
-        where = os.fsdecode(self._where(directory))  # names as text, decoded in C; os.fsencode gives their bytes back
-        with self._if_mounted(), _told(directory or where), os.scandir(where) as entries:
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # gone between the listing and the stat
-                name = entry.name
-                if not (name.isascii() and name.isprintable()) or "%" in name:
-                    name = escape(os.fsencode(name))
-                modified_at = status.st_mtime_ns // 1000
-                if not _EARLIEST <= modified_at <= _LATEST:
-                    modified_at = _modified_at(status)
-                kind = kinds.get(type_bits(status.st_mode), "?")
-                yield new(Entry, (name, kind, status.st_size, modified_at, None))
+        where = self._where(directory)
+        # By descriptor: what is looked at is the directory that was opened, also when a volume is mounted over its path or taken
+        # away meanwhile. By path each name would seem to be gone then, and the listing of a full directory would be empty.
+        with self._if_mounted(), _told(directory or os.fsdecode(where)), self._opened(where) as opened:
+            with os.scandir(opened) as entries:  # names as text, decoded in C; os.fsencode gives their bytes back
+                for entry in entries:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # gone between the listing and the stat
+                    name = entry.name
+                    if not (name.isascii() and name.isprintable()) or "%" in name:
+                        name = escape(os.fsencode(name))
+                    kind = kinds.get(type_bits(status.st_mode), "?")
+                    if kind == "l" and self._follows:
+                        status = target_status(self._root, where, os.fsencode(entry.name)) or status
+                        kind = _kind(status.st_mode)
+                    modified_at = status.st_mtime_ns // 1000
+                    if not _EARLIEST <= modified_at <= _LATEST:
+                        modified_at = _modified_at(status)
+                    yield new(Entry, (name, kind, status.st_size, modified_at, None))
+
+    @contextmanager
+    def _opened(self, where: bytes) -> Iterator[int]:
+        """A descriptor of a directory; what was a directory and is a link now is gone."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if where != self._root and not self._follows:
+            flags |= os.O_NOFOLLOW
+        try:
+            opened = os.open(where, flags)
+        except OSError as error:
+            if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW:
+                raise NotADirectoryError(errno.ENOTDIR, "is a link now") from error
+            raise
+        try:
+            yield opened
+        finally:
+            os.close(opened)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything of that name. Raises FileError when nobody can say."""
+        try:
+            with _told(path):
+                os.lstat(self._where(path))
+        except Vanished:
+            return False
+        return True
+
+    def following(self) -> FilesystemSource:
+        """The same tree with links taken for what they lead to, where that is safe."""
+        return FilesystemSource(os.fsdecode(self._root), follows=True)
 
     def directory_modified_at(self, directory: str) -> int:
         """When a name was last added to a directory or taken from it, in microseconds since 1970. Raises FileError."""
@@ -146,7 +191,7 @@ class FilesystemSource:
 
     def open(self, path: str, seen: Stat | None = None) -> FilesystemFile:
         with self._if_mounted():
-            return FilesystemFile(self._where(path), path)
+            return FilesystemFile(self._where(path), path, inside=self._root if self._follows else None)
 
     @contextmanager
     def _if_mounted(self) -> Iterator[None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from core.errors import UsageError
 from scripts.frame import Invocation
+from scripts.jobs.filtering import filter_options, given
 from scripts.jobs.group import group, named, opened
 
 
@@ -61,29 +63,42 @@ def cancel(invocation: Invocation, name: str, yes: bool) -> None:
 @click.option("--priority", type=int, help="Jobs of a higher priority go first; 0 is usual.")
 @click.option("--max-in-flight", type=int, help="So many files are worked on at the same time, at most; 0: no limit.")
 @click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'; off: no limit.")
+@click.option("--max-deletes", type=int, help="Hold back deletions when more files than that are gone after a pass.")
+@click.option("--max-delete-percent", type=float, help="The same for per cent of the job's files.")
+@filter_options
 @click.pass_obj
-def change(
-    invocation: Invocation, name: str, priority: int | None, max_in_flight: int | None, bandwidth: str | None
-) -> None:
-    """Change settings of a job, running or not; pods go by them within seconds."""
+def change(invocation: Invocation, /, name: str, **options: Any) -> None:
+    """Change settings of a job, running or not; pods go by them within seconds.
+
+    A filter that is given takes the place of what the job has of its kind; an empty pattern ('') lifts it. Filters are for what
+    is found from then on: `ingest job rescan` has the job look at everything anew.
+    """
+    from core.filters import Filter
     from inventory import jobs
 
-    wanted: dict[str, object] = {}
-    if priority is not None:
-        wanted["job.priority"] = priority
-    if max_in_flight is not None:
-        wanted["job.max_in_flight"] = max_in_flight or None
-    if bandwidth is not None:
-        wanted["job.bandwidth"] = None if bandwidth.lower() == "off" else bandwidth
+    wanted = given(options)
+    if wanted.get("job.max_in_flight") == 0:
+        wanted["job.max_in_flight"] = None
+    if str(wanted.get("job.bandwidth")).lower() == "off":
+        wanted["job.bandwidth"] = None
+    wanted = {
+        key: [one for one in value if one] if isinstance(value, tuple) else value for key, value in wanted.items()
+    }
     if not wanted:
-        raise UsageError("nothing to set", "give --priority, --max-in-flight or --bandwidth")
+        raise UsageError("nothing to set", "see `ingest job set --help`")
     checked = invocation.settings(wanted).job  # by the rules of config.yml
+    Filter(checked)
     names = [key.removeprefix("job.") for key in wanted]
     changes: dict[str, object] = {key: getattr(checked, key) for key in names}
     with opened(invocation.settings().inventory) as database:
         jobs.set_settings(database, named(database, name).id, changes)
-    told = ", ".join(f"{key} {'unlimited' if value is None else value}" for key, value in changes.items())
-    click.echo(f"job {name}: {told}")
+    click.echo(f"job {name}: {', '.join(f'{key} {_told(value)}' for key, value in changes.items())}")
+
+
+def _told(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @group.command("rescan")
@@ -108,6 +123,24 @@ def retry(invocation: Invocation, name: str) -> None:
     with opened(invocation.settings().inventory) as database:
         files = retries.retry_dead(database, named(database, name).id)
     click.echo(f"{files} files of job {name} are tried again")
+
+
+@group.command("confirm-deletes")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def confirm_deletes(invocation: Invocation, name: str, yes: bool) -> None:
+    """Let go what the guard holds back: more files have vanished than the job may delete by itself."""
+    from inventory import held
+
+    with opened(invocation.settings().inventory) as database:
+        job = named(database, name)
+        seen = held.held(database, job.id)
+        if not seen.held:
+            raise UsageError(f"nothing of job {name} is held back", "see `ingest job show`")
+        confirm(f"{seen.held} files of job {name} are gone from {job.source_url}: delete them from iRODS?", yes)
+        held.confirm(database, job.id, seen)
+    click.echo(f"{seen.held} files of job {name} are deleted from {job.target_collection}: {job.settings.delete_mode}")
 
 
 def confirm(question: str, yes: bool) -> None:

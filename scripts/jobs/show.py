@@ -73,6 +73,7 @@ def row(standing: Standing) -> dict[str, object]:
         "failed_files": standing.failed_files,
         "failed_directories": standing.failed_directories,
         "retries": standing.retries,
+        "held_deletes": standing.held_deletes,
         "elapsed_seconds": round(standing.elapsed_seconds, 1),
         "load_files_per_second": round(load.files, 2) if load else 0.0,
         "load_bytes_per_second": round(load.bytes) if load else 0,
@@ -89,6 +90,7 @@ def line(standing: Standing) -> str:
     return (
         f"{job.name}: {job.state}, {job.settings.operation}, {done.files:.0f} of {total.files:.0f} files,"
         f" {size(done.bytes)} of {size(total.bytes)}, {_failures(standing)}, {rate(standing)}, {left(standing)}: {states}"
+        + (f"; {_held(standing)}" if standing.held_deletes else "")
     )
 
 
@@ -108,11 +110,18 @@ def _facts(standing: Standing) -> dict[str, str]:
         "bytes": f"{size(done.bytes)} of {size(total.bytes)} done",
         "states": " ".join(f"{state}={amount.files:.0f}" for state, amount in standing.states.items()) or "nothing yet",
         "failures": _failures(standing),
+        "deletions": _held(standing),
         "rate": rate(standing),
         "time left": left(standing),
         "priority": str(settings.priority),
         "max in flight": "no limit" if settings.max_in_flight is None else str(settings.max_in_flight),
     }
+
+
+def _held(standing: Standing) -> str:
+    if not standing.held_deletes:
+        return "none held back"
+    return f"{standing.held_deletes} held back, see `ingest job confirm-deletes {standing.job.name}`"
 
 
 def _failures(standing: Standing) -> str:

@@ -12,6 +12,7 @@ import click
 from core.errors import UsageError
 from core.settings import DeleteMode, Operation, Settings, VerifyLevel
 from scripts.frame import Invocation
+from scripts.jobs.filtering import filter_options, given
 from scripts.jobs.group import group, opened
 from scripts.jobs.watch import follow
 
@@ -30,6 +31,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option(
     "--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone."
 )
+@click.option("--max-deletes", type=int, help="Hold back deletions when more files than that are gone after a pass.")
+@click.option("--max-delete-percent", type=float, help="The same for per cent of the job's files.")
+@click.option(
+    "--delete-after", "delete_after_seconds", type=float, help="Delete only what has been gone for so many seconds."
+)
+@click.option("--sentinel", help="A path below SOURCE without which nothing vanishes: a file on the mounted volume.")
+@filter_options
 @click.option("--verify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly files are verified.")
 @click.option("--as-user", help="The iRODS user, name or name#zone, to load and verify for.")
 @click.option("--resource", help="The iRODS resource to put to or to register on.")
@@ -53,7 +61,7 @@ def start(
     unreadable, a collection in an unknown zone or without permission, a resource that does not take the operation, a name in
     use. With --wait the exit code says whether files failed, as that of `ingest job watch` does.
     """
-    settings = invocation.settings({f"job.{key}": value for key, value in options.items() if value is not None})
+    settings = invocation.settings(given(options))
     with opened(settings.inventory) as database:
         job = _existing(database, source, name) if if_new else None
         if job is not None:
@@ -67,6 +75,7 @@ def start(
 def begin(database: Database, settings: Settings, source: str, collection: str, name: str | None) -> Job:
     """Check all that can be checked before the first file, and start a job. Raises UsageError and Unavailable."""
     from core.irods import Gateway
+    from core.sources.selection import selected
     from core.sources.urls import open_source, source_url
     from inventory import jobs
 
@@ -74,7 +83,7 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     chosen = _name(url, name)
     if jobs.find(database, chosen) is not None:
         raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
-    open_source(url, settings.s3).check()
+    selected(open_source(url, settings.s3), settings.job).check()
     gateway = Gateway(settings.irods, as_user=settings.job.client)
     try:
         if settings.job.client is not None:

@@ -24,7 +24,9 @@ def test_config_yml_holds_every_setting_and_only_those_with_its_default() -> Non
     for key in write_docs.LEFT_OUT:
         text = text.replace(f"  # {key.split('.')[1]}:", f"  {key.split('.')[1]}:", 1)
     shown = {
-        f"{section}.{name}": value for section, keys in yaml.safe_load(text).items() for name, value in keys.items()
+        f"{section}.{name}": tuple(value) if isinstance(value, list) else value
+        for section, keys in yaml.safe_load(text).items()
+        for name, value in keys.items()
     }
     assert shown == {key: field.default for key, field in setting_fields().items() if key not in SECRETS}
 

@@ -51,6 +51,10 @@ class World:
     def finish(self, worker: int, results: Sequence[Result], stage: Stage = "load", **limits: Any) -> int:
         return claims.finish(self.database, worker, stage, results, claims.Limits(**limits))
 
+    def clear_deletes(self) -> None:
+        """Make due for deletion what has vanished, as the guard does."""
+        self.execute("UPDATE inventory.file SET retry_at = NULL WHERE state = 'vanished'")
+
     def execute(self, statement: str, **values: Any) -> None:
         with self.database.begin() as connection:
             connection.execute(text(statement), values)

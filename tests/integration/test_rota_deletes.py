@@ -23,6 +23,7 @@ def test_a_job_that_deletes_nothing_leaves_vanished_files_alone(
     world = worlds(delete_mode=mode)
     world.add("a", "b")
     world.add("b")
+    world.clear_deletes()
     rota = Rota(world.database, world.worker())
     assert [file.name for file in rota.claim_files("delete", 10)] == claimed
 
