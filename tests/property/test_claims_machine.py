@@ -22,13 +22,18 @@ from tests.integration.inventory_world import World
 
 NAMES = [f"f{number}" for number in range(6)]
 TABLES = "file, directory, worker, failure, event, progress, progress_delta, shard, job"
-STATES = {"load": ("discovered", "loading"), "verify": ("loaded", "verifying")}
-FINAL = {"verified", "vanished", "skipped", "dead"}
+STATES = {"load": ("discovered", "loading"), "verify": ("loaded", "verifying"), "delete": ("vanished", "deleting")}
+FINAL = {"verified", "vanished", "deleted", "skipped", "dead"}
 LOADED: list[Outcome] = [
     Done("sha2:x"), Retry("EIO", "try"), Dead("EACCES", "no"), Changed(7, 1_700_000_000_000_001), Vanished(), Skipped("there"),
     Released("away"),
 ]  # fmt: skip
 VERIFIED: list[Outcome] = [Done(), Retry("EIO", "try"), Mismatched("checksum_mismatch", "a b"), Released("away")]
+
+DELETED: list[Outcome] = [
+    Done(), Changed(9, 1_700_000_000_000_002), Vanished(), Retry("EIO", "try"), Dead("EACCES", "no"), Released("away"),
+]  # fmt: skip
+OUTCOMES: dict[Stage, list[Outcome]] = {"load": LOADED, "verify": VERIFIED, "delete": DELETED}
 
 
 class Claims(RuleBasedStateMachine):
@@ -73,7 +78,12 @@ class Claims(RuleBasedStateMachine):
         self.held[lease.worker] = {}
         return lease.worker
 
-    @rule(worker=workers, stage=st.sampled_from(["load", "verify"]), limit=st.integers(1, 4), answered=st.booleans())
+    @rule(
+        worker=workers,
+        stage=st.sampled_from(["load", "verify", "delete"]),
+        limit=st.integers(1, 4),
+        answered=st.booleans(),
+    )
     def claim(self, worker: int, stage: Stage, limit: int, answered: bool) -> None:
         files = self.world.claim(worker, stage, limit)
         if worker not in self.held:
@@ -94,7 +104,7 @@ class Claims(RuleBasedStateMachine):
             stage, file = self.held[worker].pop(name)
             if file.suspect:
                 assert custody.begin(self.world.database, worker, stage, file)
-            outcome = data.draw(st.sampled_from(LOADED if stage == "load" else VERIFIED))
+            outcome = data.draw(st.sampled_from(OUTCOMES[stage]))
             began = data.draw(st.floats(0, 100))
             assert self.world.finish(worker, [Result(file, outcome, began, began / 2)], stage, max_attempts=3) == 0
             self.past.append((worker, stage, file))
@@ -109,7 +119,7 @@ class Claims(RuleBasedStateMachine):
         if now is not None and (now[0], now[1].generation) == (stage, file.generation):
             return  # claimed again by the same worker: that is no late finish
         before = self.rows()
-        outcome = data.draw(st.sampled_from(LOADED if stage == "load" else VERIFIED))
+        outcome = data.draw(st.sampled_from(OUTCOMES[stage]))
         assert self.world.finish(worker, [Result(file, outcome)], stage) == 1
         assert not custody.begin(self.world.database, worker, stage, file)
         assert self.rows() == before
