@@ -34,7 +34,8 @@ class Chaos:
     pods: Crew
     irods: Crew
     postgres: EmbeddedPostgres
-    faults: Path
+    faults: Path | None
+    """Where the sandbox iRODS reads its faults from; None for a real server, which is left alone."""
     lease_seconds: float
     generator: random.Random
     pause_seconds: float = 0.7
@@ -165,6 +166,8 @@ class Chaos:
         return True
 
     def _fault(self) -> bool:
+        if self.faults is None:
+            return False
         pick = self.generator.choice
         chosen: dict[str, Any] = pick(
             [
@@ -183,6 +186,7 @@ class Chaos:
         return True
 
     def _write_faults(self, faults: list[dict[str, Any]]) -> None:
+        assert self.faults is not None
         part = self.faults.with_suffix(".part")
         part.write_text(json.dumps(faults))
         os.replace(part, self.faults)

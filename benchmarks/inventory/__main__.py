@@ -25,7 +25,7 @@ def parts(rows: int, quick: bool) -> dict[str, Callable[[World], Sequence[Row]]]
         "batch": lambda world: queue.by_batch(world, 200_000 * few, seconds),
         "size": lambda world: queue.by_size(world, rows, seconds),
         "pinned": lambda world: queue.beside_a_long_transaction(world, 100_000 * few),
-        "churn": lambda world: queue.churn(world, 5_000, 4 if quick else 40),
+        "churn": lambda world: queue.churn(world, 5_000, 4 if quick else 60),
         "life": lambda world: queue.a_life(world, 50_000 * few),
     }
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from irods.column import Like
 from irods.exception import iRODSException
 from irods.models import Collection, DataObject
 from irods.session import iRODSSession
@@ -45,6 +46,7 @@ SETTINGS = QUICK | {
     "INGEST_JOB__MAX_ATTEMPTS": "1000",
     "INGEST_JOB__MAX_RELOADS": "1000",
 }
+PATIENT = {"INGEST_IRODS__TIMEOUT_SECONDS": "30"}
 FINAL = {"verified", "vanished", "skipped", "deleted"}
 
 
@@ -93,6 +95,7 @@ class Soak:
         self._tree = Tree(self._source, self._random)
         self._postgres = EmbeddedPostgres(folder / "postgres", fast=True)
         self._irods, self._pods = Crew(), Crew()
+        self._real = "IRODS_ENVIRONMENT_FILE" in os.environ
 
     def run(self, seconds: float) -> Report:
         """Chaos for so long, then rest; the processes are gone and the folder is left to look at."""
@@ -103,7 +106,7 @@ class Soak:
                 self._pods,
                 self._irods,
                 self._postgres,
-                self._folder / "irods" / "faults.json",
+                None if self._real else self._folder / "irods" / "faults.json",
                 LEASE_SECONDS,
                 self._random,
             )
@@ -118,7 +121,9 @@ class Soak:
         finally:
             self._pods.stop(10)
             self._irods.stop(10)
-            if world is not None:
+            if world is not None and self._real and not self._report.violations:
+                world.close()
+            elif world is not None:
                 world.database.close()
             self._postgres.stop()
         return self._report
@@ -132,19 +137,8 @@ class Soak:
         self._postgres.start()
         url = self._postgres.create_database("soak")
         schema.init(url)
-        state = self._folder / "irods"
-        port = _free_port()
-        server = [sys.executable, "-m", "sandbox.irods", "--state", str(state), "--port", str(port)]
-        plain = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        self._irods.start(Process("irods", server, plain, self._logs / "irods.log"))
-        eventually("the sandbox iRODS is there", (state / "irods_environment.json").exists, 30)
-        environment = {
-            "irods_host": "127.0.0.1",
-            "irods_port": port,
-            "irods_user_name": "rods",
-            "irods_zone_name": "tempZone",
-        }
-        world = World(url, SETTINGS | environment_of(self._folder, environment, "rods"), self._logs)
+        # a real server is others' too: it is neither killed nor made to fail, and has its own time to answer
+        world = World(url, SETTINGS | (PATIENT if self._real else self._start_irods()), self._logs)
         self._tree.change(TREE_FILES)
         world.start_job(self._source, "--rescan", "0.5")
         for number, kind in enumerate(PODS):
@@ -158,6 +152,22 @@ class Soak:
                 )
             )
         return world
+
+    def _start_irods(self) -> dict[str, str]:
+        """Start the sandbox iRODS, and return what pods are told of it."""
+        state = self._folder / "irods"
+        port = _free_port()
+        server = [sys.executable, "-m", "sandbox.irods", "--state", str(state), "--port", str(port)]
+        plain = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        self._irods.start(Process("irods", server, plain, self._logs / "irods.log"))
+        eventually("the sandbox iRODS is there", (state / "irods_environment.json").exists, 30)
+        environment = {
+            "irods_host": "127.0.0.1",
+            "irods_port": port,
+            "irods_user_name": "rods",
+            "irods_zone_name": "tempZone",
+        }
+        return environment_of(self._folder, environment, "rods")
 
     def _rest(self, world: World, chaos: Chaos) -> None:
         began = time.monotonic()
@@ -246,7 +256,7 @@ class Soak:
         with world.irods() as session:
             for row in session.query(
                 Collection.name, DataObject.name, DataObject.replica_number, DataObject.replica_status
-            ):
+            ).filter(Like(Collection.name, f"{world.target}%")):
                 path = f"{row[Collection.name]}/{row[DataObject.name]}".removeprefix(f"{world.target}/")
                 if path in wanted:
                     seen[path] += 1
