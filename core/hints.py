@@ -73,6 +73,12 @@ CLASSES: Mapping[str, Advice] = {
         "the source's checksum is unknown, so its bytes cannot be compared", "verify at stat or catalog, or put it"
     ),
     "unknown_checksum": Advice("a checksum of a scheme this program does not compute", "verify at stat or catalog"),
+    "handler_not_loaded": Advice(
+        "the pod cannot load the job's event handler or extracting function",
+        "look at the message: its imports must be installed in the pods; then `ingest retry`",
+    ),
+    "bad_answer": Advice("the event handler's answer makes no sense", "repair it and start another job with it"),
+    "helper_died": Advice("the process that ran the event handler has died", "look at the pod's log and memory limit"),
     "locked": Advice(
         "a replica is intermediate or write-locked: a client writes it, or died while it did",
         "wait for the client, or as rodsadmin run the `iadmin modrepl` of the message; then retry",
@@ -96,7 +102,10 @@ CLASSES: Mapping[str, Advice] = {
     ),
     "auth": Advice("iRODS refused the login", "check irods.user, irods.zone and the password"),
     "tls": Advice("no TLS connection with iRODS", "check the CA file and the server's certificate"),
-    "timeout": Advice("no answer from iRODS in time", "raise irods.timeout_seconds, or look at the server"),
+    "timeout": Advice(
+        "no answer from iRODS in time, or the event handler's time was up",
+        "look at the server, or raise irods.timeout_seconds or the handler's timeout",
+    ),
     "unknown_host": Advice("the host of iRODS is unknown", "check irods.host"),
     "unreachable": Advice("iRODS refuses connections", "check irods.host and irods.port; is it running?"),
     "connection_lost": Advice("the connection to iRODS broke", _AWAY),

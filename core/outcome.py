@@ -21,10 +21,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A failure that is counted and tried again after a back-off."""
+    """A failure that is counted and tried again after a back-off.
+
+    With `wait_seconds` an event handler has decided: it is tried again after so long, however often it was.
+    """
 
     error: str
     message: str
+    wait_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,6 +265,11 @@ class JobSettings(Section):
     """Failed attempts of one stage after which a file is a dead letter."""
     max_reloads: int = Field(default=2, ge=0)
     """How often a file is loaded again after its checksum disagreed."""
+    event_handler: Word | None = None
+    """The file of an event handler, on loader.handlers_folder. Its digest is kept with the job, and a pod that has another
+    file of that name does none of the job's work."""
+    extract_metadata: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """module:function that gives the metadata and access of each file, on loader.handlers_folder or installed."""
 
     @property
     def client(self) -> tuple[str, str] | None:
@@ -291,6 +296,11 @@ class LoaderSettings(Section):
 
     batch: Count = 500
     """Files claimed at a time."""
+    handlers_folder: Path | None = None
+    """Where event handlers and functions for job.extract_metadata lie; the same files in all loaders and verifiers."""
+    handler_timeout_seconds: Seconds = 3600
+    """How long an attempt of a file, or of several in one bulk call, may take in jobs with an event handler or
+    job.extract_metadata, where the handler's timeout says nothing else. The process that is at it is then ended."""
 
 
 class VerifierSettings(Section):

@@ -36,7 +36,8 @@ class ClaimedFile:
 
     `directory` is the escaped path relative to the job's source and `name` the escaped name in it; `modified_at` is in
     microseconds since 1970. `fresh` means that no worker can have written anything for it yet, `collection_made` that its
-    collection is known to exist, `suspect` that workers have died over it. `tag` is the source's change mark.
+    collection is known to exist, `suspect` that workers have died over it. `tag` is the source's change mark, `attempts` are
+    those of this stage that failed.
     """
 
     job_id: int
@@ -52,6 +53,7 @@ class ClaimedFile:
     collection_made: bool
     suspect: bool = False
     tag: str | None = None
+    attempts: int = 0
 
     @property
     def key(self) -> Key:
@@ -125,6 +127,12 @@ def ready_state(stage: Stage) -> str:
     return STATES[stage].ready
 
 
+_MADE = """
+    AND EXISTS (SELECT FROM inventory.directory d WHERE d.id = f.directory_id
+                AND (d.collection_made_at IS NOT NULL OR d.collection_dead))
+"""
+
+
 def claim(
     database: Database,
     worker: int,
@@ -134,6 +142,7 @@ def claim(
     *,
     after: Key | None = None,
     cap: Cap | None = None,
+    made_only: bool = False,
 ) -> list[ClaimedFile]:
     """Claim up to `limit` due files of one shard; an empty list when it is dry or this worker was declared dead.
 
@@ -141,9 +150,11 @@ def claim(
 
     `after` passes over all files up to that one, and with them over what they left in the index: while any transaction is
     older than them, the dead entries of claimed files cannot be removed, and a claim from the start reads them all.
+    `made_only` leaves files until the collection of their directory was made, or could not be.
     """
     words = STATES[stage]
     beyond = "AND (f.directory_id, f.name) > (:directory, :name)" if after else ""
+    ready = _MADE if made_only else ""
     directory, name = after or (0, "")
     with database.begin() as connection:
         if cap is not None and (limit := min(limit, flight.room(connection, cap, stage))) <= 0:
@@ -153,7 +164,7 @@ def claim(
                 WITH alive AS MATERIALIZED ({ALIVE}), due AS MATERIALIZED (
                     SELECT f.directory_id, f.name FROM inventory.file f
                     WHERE f.shard = :shard AND f.state = '{words.ready}' AND f.retry_at IS NULL AND EXISTS (SELECT FROM alive)
-                      {beyond}
+                      {beyond} {ready}
                     ORDER BY f.directory_id, f.name LIMIT :limit FOR UPDATE SKIP LOCKED),
                 claimed AS (
                     UPDATE inventory.file f
@@ -161,10 +172,10 @@ def claim(
                     FROM due WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
                     RETURNING f.shard, f.directory_id, f.name, f.generation, f.size, f.modified_at, f.checksum,
                         f.loaded_by IS NULL AND f.reaps = 0 AS fresh, f.reaps >= {SUSPECT_REAPS} AS suspect,
-                        f.source_tag)
+                        f.source_tag, f.{words.attempts} AS attempts)
                 SELECT d.job_id, c.shard, c.directory_id, d.path, c.name, c.generation, c.size,
                     (extract(epoch FROM c.modified_at) * 1000000)::bigint, c.checksum, c.fresh,
-                    d.collection_made_at IS NOT NULL, c.suspect, c.source_tag
+                    d.collection_made_at IS NOT NULL, c.suspect, c.source_tag, c.attempts
                 FROM claimed c JOIN inventory.directory d ON d.id = c.directory_id
                 ORDER BY c.directory_id, c.name"""),
             {"worker": worker, "shard": shard, "limit": limit, "directory": directory, "name": name},
@@ -237,8 +248,8 @@ def release(database: Database, worker: int, stage: Stage, files: Sequence[Claim
 _ROWS = """
     (SELECT * FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[]), CAST(:generations AS int[]),
                           CAST(:began AS float[]), CAST(:ended AS float[]), CAST(:first AS text[]), CAST(:second AS text[]),
-                          CAST(:tags AS text[]))
-     AS r(directory_id, name, generation, began, ended, first, second, tag)
+                          CAST(:tags AS text[]), CAST(:waits AS float[]))
+     AS r(directory_id, name, generation, began, ended, first, second, tag, wait)
      WHERE coalesce(r.directory_id, 0) = r.directory_id AND coalesce(r.generation, 0) = r.generation OFFSET 0) AS r
 """
 # The owner is hidden in coalesce, so that the rows are found by their key: the index of claimed rows holds as many of this
@@ -281,6 +292,7 @@ def _run(
             "first": [first for first, _ in texts] if texts else [],
             "second": [second for _, second in texts] if texts else [],
             "tags": [r.outcome.tag for r in group if isinstance(r.outcome, Changed)],
+            "waits": [r.outcome.wait_seconds for r in group if isinstance(r.outcome, Retry)],
             **values,
         },
     )
@@ -322,12 +334,12 @@ def _done(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[
 
 def _retry(c: Connection, worker: int, stage: Stage, shard: int, group: Sequence[Result], limits: Limits) -> int:
     words = STATES[stage]
-    dead = "f.ATTEMPTS + 1 >= :max_attempts"
+    dead = "(r.wait IS NULL AND f.ATTEMPTS + 1 >= :max_attempts)"
     return _run(
         c, worker, stage, shard, group,
         f"""state = CASE WHEN {dead} THEN 'dead' ELSE '{words.ready}' END::inventory.file_state,
             ATTEMPTS = f.ATTEMPTS + 1,
-            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => {_BACKOFF}) END,
+            retry_at = CASE WHEN NOT {dead} THEN now() + make_interval(secs => coalesce(r.wait, {_BACKOFF})) END,
             STAMPS""",
         texts=[_why(r.outcome) for r in group],
         returning=_failure(stage),

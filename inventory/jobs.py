@@ -47,6 +47,11 @@ class Job:
     begun: bool = True
     """False while its pre_job is due: then nothing of it is claimed."""
 
+    @property
+    def has_code(self) -> bool:
+        """Whether code of a person's runs for its files."""
+        return self.handler is not None or self.settings.extract_metadata is not None
+
     def hears(self, *events: str) -> bool:
         """Whether the job has an event handler with a say in any of these."""
         return self.handler is not None and not set(events).isdisjoint(self.handler.overrides)

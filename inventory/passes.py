@@ -157,7 +157,9 @@ def failed(
         )
         if written.rowcount and over and event.event == "pre_job":
             connection.execute(
-                text("UPDATE inventory.job SET state = 'stopped' WHERE id = :job AND state = 'running'"),
+                text(
+                    "UPDATE inventory.job SET state = 'stopped', finished_at = now() WHERE id = :job AND state = 'running'"
+                ),
                 {"job": event.job_id},
             )
         elif written.rowcount and over:

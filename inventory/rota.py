@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from core import metrics, timetable
+from core.handlers.api import COLLECTION_EVENTS
 from inventory import claims, jobs, partitions, workers
 from inventory.claims import ClaimedFile, Key, Stage
 from inventory.engine import Database
@@ -146,13 +148,15 @@ class Rota:
         place = self._places.setdefault((stage, shard), _Place())
         job = self._of_shard[shard]
         cap = Cap(job.id, job.settings.max_in_flight, job.shards) if job.settings.max_in_flight else None
+        made_only = stage == "load" and job.hears(*COLLECTION_EVENTS)  # whose events come before those of their files
+        claim = partial(claims.claim, self._database, self._worker, stage, shard, limit, cap=cap, made_only=made_only)
         if place.key is not None and self._clock() < place.wrap_at:
-            files = claims.claim(self._database, self._worker, stage, shard, limit, after=place.key, cap=cap)
+            files = claim(after=place.key)
             if files:
                 place.key = files[-1].key
                 return files
         began = self._clock()
-        files = claims.claim(self._database, self._worker, stage, shard, limit, cap=cap)
+        files = claim()
         ended = self._clock()
         place.key = files[-1].key if files else None
         place.wrap_at = ended + max(WRAP_SECONDS, WRAP_SHARE * (ended - began))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from core.handlers.api import CHANGE_EVENTS
 from core.outcome import Dead, Done, Outcome, Retry, failure_of
-from core.paths import logical_path
 from core.worker import Reported
 from inventory import collections
 from inventory.collections import ClaimedCollection, Unmade
@@ -31,6 +31,11 @@ class Gone(NamedTuple):
 Item = ClaimedCollection | Gone
 
 
+def collection_of(item: Item) -> ClaimedCollection:
+    """The directory that an item is about."""
+    return item.collection if isinstance(item, Gone) else item
+
+
 class CollectionWork:
     """Claims, does and writes down the making and removing of collections."""
 
@@ -44,14 +49,19 @@ class CollectionWork:
         wanted: list[Item] = list(collections.claim(member.database, member.worker, list(jobs), AT_A_TIME))
         deleting = [job.id for job in jobs.values() if job.settings.delete_mode != "do_not_delete"]
         wanted += map(Gone, collections.claim_gone(member.database, member.worker, deleting, AT_A_TIME))
-        return [wanted[n : n + UNIT] for n in range(0, len(wanted), UNIT)]
+        told = member.rota.hearing(*CHANGE_EVENTS)
+        wanted += collections.claim_changed(member.database, member.worker, told, AT_A_TIME)
+        by_job: dict[int, list[Item]] = {}
+        for item in wanted:
+            by_job.setdefault(collection_of(item).job_id, []).append(item)
+        return [of_job[n : n + UNIT] for of_job in by_job.values() for n in range(0, len(of_job), UNIT)]
 
     def do(self, item: Item) -> Outcome:
         """Make or remove one. Raises FileError."""
         if isinstance(item, ClaimedCollection):
             return self._connections.make_collection(self._member.rota.job(item.job_id), item.path)
         job = self._member.rota.job(item.collection.job_id)
-        path = logical_path(job.target_collection, item.collection.path)
+        path = self._connections.path(job, item.collection.path)
         if item.collection.path:
             # what others have put there keeps the collection; it is not ours any more
             self._connections.gateway(job).remove_empty_collection(path)
@@ -62,17 +72,21 @@ class CollectionWork:
         """Write down what became of them; `made` are further directories whose collection was found to exist."""
         member = self._member
         removed: list[int] = []
+        told: list[int] = []
         unmade: dict[int, list[Unmade]] = {}
         for one in reported:
-            collection = one.item if isinstance(one.item, ClaimedCollection) else one.item.collection
+            collection = collection_of(one.item)
             if not isinstance(one.outcome, Done):
                 unmade.setdefault(collection.job_id, []).append(_unmade(collection, one.outcome))
             elif isinstance(one.item, Gone):
                 removed.append(collection.directory_id)
+            elif collection.changed:
+                told.append(collection.directory_id)
             else:
                 made.add(collection.directory_id)
         collections.made(member.database, member.worker, sorted(made))
         collections.removed(member.database, member.worker, removed)
+        collections.told(member.database, member.worker, told)
         for job, failures in unmade.items():
             counted = [one for one in failures if one.error]
             collections.failed(member.database, member.worker, counted, member.limits(member.rota.job(job)))
@@ -81,7 +95,7 @@ class CollectionWork:
 
     def keep(self, items: Sequence[Item]) -> None:
         """Give back whatever this worker has claimed besides these."""
-        claimed = [item if isinstance(item, ClaimedCollection) else item.collection for item in items]
+        claimed = [collection_of(item) for item in items]
         collections.keep(self._member.database, self._member.worker, [one.directory_id for one in claimed])
 
 

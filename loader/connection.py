@@ -13,7 +13,10 @@ from core.sources.base import Source
 from core.sources.selection import selected
 from core.sources.throttled import Meter, Throttled
 from core.sources.urls import open_source
+from inventory.claims import ClaimedFile
 from inventory.jobs import Job
+from loader.load import Notes
+from loader.notes import kept_name
 
 
 class Connections:
@@ -23,6 +26,10 @@ class Connections:
         """`rate_of` says how many bytes a second of a job may be read by this process; None: all it can."""
         self.settings = settings
         self._rate_of = rate_of
+        self.names: Callable[[str], str] = str
+        """How relative paths are named in iRODS: as at the source, unless an event handler maps them."""
+        self.notes: Callable[[Job, ClaimedFile], Notes] = kept_name
+        """The metadata and access that belong to a file."""
         self._gateways = Gateways(settings)
         self._s3 = s3
         self._sources: dict[tuple[int, str], Source] = {}
@@ -37,6 +44,10 @@ class Connections:
         """This thread's gateway, for the user that the job is for."""
         return self._gateways.of(job.settings.client)
 
+    def path(self, job: Job, relative: str) -> str:
+        """The logical path of a file or directory of a job. Raises Permanent for what iRODS cannot hold."""
+        return logical_path(job.target_collection, self.names(relative))
+
     def source(self, job: Job) -> Source:
         """The job's source."""
         wanted = (job.id, job.settings.symlinks)  # what may change while the job runs
@@ -45,9 +56,13 @@ class Connections:
             self._sources[wanted] = Throttled(selected(open_source(job.source_url, self._s3), job.settings), meter)
         return self._sources[wanted]
 
+    def use_source(self, job: Job, source: Source) -> None:
+        """Read the files of a job from this source."""
+        self._sources[job.id, job.settings.symlinks] = source
+
     def make_collection(self, job: Job, directory: str, *, anew: bool = False) -> Outcome:
         """Make the collection of a directory unless it is known to exist; `anew` mistrusts what is known."""
-        path = logical_path(job.target_collection, directory)
+        path = self.path(job, directory)
         if anew:
             self._made = {known for known in self._made if not f"{path}/".startswith(f"{known}/")}
         if path not in self._made and job.settings.operation not in ("no_op", "verify"):

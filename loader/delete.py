@@ -8,7 +8,6 @@ from core.errors import Vanished
 from core.filters import filter_of
 from core.outcome import Changed, Done, Outcome, Skipped
 from core.outcome import Vanished as StillVanished
-from core.paths import logical_path
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 from loader.connection import Connections
@@ -42,7 +41,7 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
         return Changed(now.size, now.modified_at, now.tag)
     if file.fresh:
         return Done()  # nothing of ours was ever there
-    path = logical_path(job.target_collection, file.path)
+    path = connections.path(job, file.path)
     match job.settings.delete_mode:
         case "unregister":
             connections.gateway(job).unregister(path)

@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from core.checksums import Hasher
 from core.errors import Changed as SourceChanged
 from core.errors import FileError, Permanent
-from core.irods import Exists, Gateway, Registration, SmallFile, source_path_avu
+from core.irods import AVU, Access, Exists, Gateway, Registration, SmallFile
 from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
 from core.paths import check_logical, logical_path
 from core.settings import IrodsSettings
 from core.sources.base import Source, SourceFile, Stat
-from core.sources.urls import source_path
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 from loader.promise import Passing, checked
@@ -42,20 +41,36 @@ class _Moved(Exception):
         self.outcome = Changed(max(now.size, 0), now.modified_at, now.tag)
 
 
+class Notes(NamedTuple):
+    """What belongs to an object besides its bytes."""
+
+    metadata: Sequence[AVU] = ()
+    acl: Sequence[Access] = ()
+
+
+def no_notes(_file: ClaimedFile) -> Notes:
+    """Nothing."""
+    return Notes()
+
+
 @dataclass(frozen=True)
 class Load:
-    """How files of one job are loaded over one connection."""
+    """How files of one job are loaded over one connection.
+
+    `names` maps relative paths to those in iRODS; `notes` gives the metadata and access of a file.
+    """
 
     job: Job
     source: Source
     gateway: Gateway
     settings: IrodsSettings
+    names: Callable[[str], str] = str
+    notes: Callable[[ClaimedFile], Notes] = no_notes
 
     def one(self, file: ClaimedFile) -> Outcome:
         """Load one file of any size. Raises FileError."""
         try:
             outcome = self._bring(file)
-            self._keep_name(file)
             self._look_again(file)
             return outcome
         except _Moved as moved:
@@ -80,21 +95,12 @@ class Load:
         if not isinstance(outcome, Done):
             return outcome
         try:
-            self._keep_name(file)
             self._look_again(file)
         except _Moved as moved:
             return moved.outcome
         except FileError as error:
             return outcome_of(error)
         return outcome
-
-    def _keep_name(self, file: ClaimedFile) -> None:
-        """Keep the path of a file with its object where iRODS cannot hold the name as it is. Raises FileError."""
-        if not self.job.settings.keep_source_names or self.job.settings.operation == "verify":
-            return
-        avu = source_path_avu(source_path(self.job.source_url, file.path))
-        if avu is not None:
-            self.gateway.annotate(logical_path(self.job.target_collection, file.path), metadata=[avu])
 
     def _look_again(self, file: ClaimedFile) -> None:
         """A last look at the source when all is in iRODS. Raises _Moved and FileError."""
@@ -108,23 +114,33 @@ class Load:
     def _bring(self, file: ClaimedFile) -> Outcome:
         if self.job.settings.operation == "verify":
             return self._compute(file)
+        notes = self.notes(file)
         if self._registers:
-            return self._register(file)
+            return self._register(file, notes)
         if self.job.settings.operation == "put_append" and file.size > APPEND_BYTES:
-            return self._append(file)
-        return self._put(file)
+            return self._append(file, notes)
+        return self._put(file, notes)
 
     def _compute(self, file: ClaimedFile) -> Outcome:
         """What verifying needs to know of the source: its checksum, unless only sizes will be compared."""
         return Done(None if self.job.settings.verify_level == "stat" else self._hash(file))
 
-    def _register(self, file: ClaimedFile) -> Outcome:
-        row = self._registration(file)
+    def _logical(self, file: ClaimedFile) -> str:
+        return logical_path(self.job.target_collection, self.names(file.path))
+
+    def _annotate(self, path: str, notes: Notes) -> None:
+        """Set metadata and access where iRODS does not take them along with the object."""
+        if any(notes):
+            self.gateway.annotate(path, metadata=notes.metadata, acl=notes.acl)
+
+    def _register(self, file: ClaimedFile, notes: Notes) -> Outcome:
+        row = self._registration(file, notes)
         where = (row.path, row.physical_path, row.size, row.modified_at)
         if self.job.settings.operation == "register_sync":
             self.gateway.register(*where, resource=self.job.settings.resource, checksum=row.checksum)
         else:
             self.gateway.register_as_replica(*where, resource=self._resource_named(), checksum=row.checksum)
+        self._annotate(row.path, notes)
         return Done(row.checksum)
 
     def _resource_named(self) -> str:
@@ -133,28 +149,33 @@ class Load:
             raise Permanent("no_resource", words, "set job.resource")
         return self.job.settings.resource
 
-    def _append(self, file: ClaimedFile) -> Outcome:
-        path = logical_path(self.job.target_collection, file.path)
+    def _append(self, file: ClaimedFile, notes: Notes) -> Outcome:
+        path = self._logical(file)
         with self._opened(file) as opened:
             passing = Passing(file.path, opened)
             done = self.gateway.append(path, passing.read_at, file.size, resource=self.job.settings.resource)
             passing.check(done.checksum, file.size)
         if done.note:
             log.info("put_whole", path=path, reason=done.note)
+        self._annotate(path, notes)
         return Done(done.checksum)
 
-    def _put(self, file: ClaimedFile) -> Outcome:
-        path = logical_path(self.job.target_collection, file.path)
+    def _put(self, file: ClaimedFile, notes: Notes) -> Outcome:
+        path = self._logical(file)
         resource, overwrite = self.job.settings.resource, self._overwrites(file)
         if file.size <= self.settings.single_buffer_bytes:
             data, checksum = self._read(file)
-            self.gateway.put_bytes(path, data, checksum=checksum, resource=resource, overwrite=overwrite)
+            metadata, acl = notes
+            self.gateway.put_bytes(
+                path, data, checksum=checksum, resource=resource, overwrite=overwrite, metadata=metadata, acl=acl
+            )
             return Done(checksum)
         with self._opened(file) as opened:
             passing = Passing(file.path, opened)
             checksum = self.gateway.put_stream(path, passing.read_at, file.size, resource=resource, overwrite=overwrite)
             passing.check(checksum, file.size)
-            return Done(checksum)
+        self._annotate(path, notes)
+        return Done(checksum)
 
     def _overwrites(self, file: ClaimedFile) -> bool:
         # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
@@ -181,8 +202,10 @@ class Load:
         return [outcomes[number] for number in range(len(files))]
 
     def _small_file(self, file: ClaimedFile) -> SmallFile:
-        check_logical(f"{self.job.target_collection}/{file.path}")
-        return SmallFile(file.path, *self._read(file))
+        relative = self.names(file.path)
+        check_logical(f"{self.job.target_collection}/{relative}")
+        notes = self.notes(file)
+        return SmallFile(relative, *self._read(file), *notes)
 
     def _put_many(self, files: Sequence[ClaimedFile], small: list[SmallFile]) -> list[Outcome]:
         overwrite = all(self._overwrites(file) for file in files)
@@ -194,10 +217,11 @@ class Load:
             return self.gateway.register_as_replica_many(rows, resource=self._resource_named())
         return self.gateway.register_many(rows, resource=self.job.settings.resource)
 
-    def _registration(self, file: ClaimedFile) -> Registration:
-        path = logical_path(self.job.target_collection, file.path)
+    def _registration(self, file: ClaimedFile, notes: Notes | None = None) -> Registration:
+        path = self._logical(file)
+        metadata, acl = notes if notes is not None else self.notes(file)
         physical = self.source.physical_path(file.path)
-        return Registration(path, physical, file.size, file.modified_at, self._hash(file))
+        return Registration(path, physical, file.size, file.modified_at, self._hash(file), metadata, acl)
 
     def _hash(self, file: ClaimedFile) -> str:
         """The SHA-256 of a file of any size, read for it unless the source itself keeps one."""

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-from core.errors import FileError
+from core.handlers.api import FILE_EVENTS, LIMITS
+from core.handlers.folder import HandlersFolder
 from core.irods import ExtraStreams
-from core.outcome import Done, Outcome, Released, Retry, Skipped, outcome_of
+from core.outcome import Done, Outcome, Released
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result, Stage
 from inventory.collections import ClaimedCollection
-from inventory.jobs import Job
+from inventory.passes import ClaimedEvent
 from inventory.pod import Member
 from loader.collections import CollectionWork, Gone
 from loader.connection import Connections
 from loader.delete import Deletion, delete
-from loader.load import APPEND_BYTES, Load
+from loader.files import FileWork
+from loader.handlers.helper import Helpers
+from loader.handlers.messages import Item
+from loader.load import APPEND_BYTES
+from loader.pass_events import PassEvents
 from loader.units import Together, cut
 
-Item = ClaimedFile | Deletion | ClaimedCollection | Gone
 REGISTER_FILES = 50
 """What one bulk registration takes; the others that read files only for their checksum do likewise."""
 REGISTER_BYTES = 256 * 1024 * 1024
 """So much is read at most before its registration, for a checksum."""
 DELETE_FILES = 50
 """Deletions one thread does at a time."""
-NO_COLLECTION = "CAT_UNKNOWN_COLLECTION"
 
 
 class LoadStage:
@@ -38,6 +42,17 @@ class LoadStage:
         self._member = member
         self._connections = Connections(member.settings.irods, member.settings.s3, member.rota.bytes_per_second)
         self._collections = CollectionWork(member, self._connections)
+        self._files = FileWork(self._connections)
+        self._events = PassEvents(member)
+        self._helpers = Helpers(
+            member.settings.loader.handler_timeout_seconds,
+            member.settings.irods.connections,
+            member.rota.bytes_per_second,
+        )
+        folder = HandlersFolder(member.settings.loader.handlers_folder)
+        member.rota.admits = lambda job: (
+            job.handler is None or folder.has(job.name, job.handler.file, job.handler.sha256)
+        )
 
     @property
     def extra(self) -> ExtraStreams:
@@ -46,14 +61,17 @@ class LoadStage:
 
     def claim(self, limit: int) -> Sequence[Unit[Item]]:
         rota = self._member.rota
-        units: list[Unit[Item]] = [*self._collections.claim()]
+        units: list[Unit[Item]] = [*self._events.claim(), *self._collections.claim()]
         units += cut(rota.claim_files("load", limit), self._together)
         gone = [Deletion(file) for file in rota.claim_files("delete", limit)]
         return units + [gone[n : n + DELETE_FILES] for n in range(0, len(gone), DELETE_FILES)]
 
     def _together(self, file: ClaimedFile) -> Together | None:
         """What files may share a unit with this one: those that one bulk call can bring."""
-        settings = self._member.rota.job(file.job_id).settings
+        job = self._member.rota.job(file.job_id)
+        settings = job.settings
+        if job.hears(*FILE_EVENTS, *LIMITS):
+            return None
         if settings.operation in ("register_sync", "register_as_replica_sync", "verify"):
             return Together((file.directory_id,), REGISTER_FILES, REGISTER_BYTES)
         bundle = self._member.settings.bundle
@@ -66,7 +84,11 @@ class LoadStage:
 
     def run(self, unit: Unit[Item], report: Report[Item], stopping: threading.Event) -> None:
         files = [item for item in unit if isinstance(item, ClaimedFile)]
-        if len(files) < 2 or not self._member.rota.is_running(files[0].job_id):
+        job = self._member.rota.job(_job_of(unit[0]))
+        if job.has_code:
+            wanted = partial(self._member.rota.is_running, job.id)
+            self._helpers.run(job, unit, report, stopping, wanted)
+        elif len(files) < 2 or not self._member.rota.is_running(job.id):
             run_each(unit, self._do, report, stopping)
         elif not stopping.is_set():
             run_together(files, self._load_many, lambda one: report(Reported(*one)))
@@ -78,6 +100,9 @@ class LoadStage:
         collections: list[Reported[ClaimedCollection | Gone]] = []
         for one in reported:
             item = one.item
+            if isinstance(item, ClaimedEvent):
+                self._events.finish(item, one.outcome)
+                continue
             if isinstance(item, ClaimedCollection | Gone):
                 collections.append(Reported(item, one.outcome, one.began, one.ended))
                 continue
@@ -104,10 +129,12 @@ class LoadStage:
         deletions = [item.file for item in items if isinstance(item, Deletion)]
         custody.keep(member.database, member.worker, "load", member.rota.shards, loads)
         custody.keep(member.database, member.worker, "delete", member.rota.shards, deletions)
+        self._events.keep([item for item in items if isinstance(item, ClaimedEvent)])
         self._collections.keep([item for item in items if isinstance(item, ClaimedCollection | Gone)])
 
     def end_thread(self) -> None:
         self._connections.close()
+        self._helpers.end_thread()
 
     def _finish_files(self, job: int, stage: Stage, results: Sequence[Result]) -> int:
         member = self._member
@@ -118,55 +145,14 @@ class LoadStage:
             return Released()  # the job was paused or stopped since the claim
         if isinstance(item, ClaimedCollection | Gone):
             return self._collections.do(item)
+        if isinstance(item, ClaimedEvent):
+            return Released()  # the job lost its handler since
         if isinstance(item, Deletion):
             return delete(self._connections, self._member.rota.job(item.file.job_id), item.file)
-        return self._load(self._member.rota.job(item.job_id), item)
-
-    def _load(self, job: Job, file: ClaimedFile) -> Outcome:
-        if job.settings.operation == "no_op":
-            return Skipped("operation no_op does nothing with files")
-        if not file.collection_made:
-            self._connections.make_collection(job, file.directory)
-        try:
-            return self._loading(job).one(file)
-        except FileError as error:
-            if error.error != NO_COLLECTION:
-                raise
-            # somebody has removed it since; the inventory only knows that it was made once
-            self._connections.make_collection(job, file.directory, anew=True)
-            return self._loading(job).one(file)
+        return self._files.load(self._member.rota.job(item.job_id), item)
 
     def _load_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
-        job = self._member.rota.job(files[0].job_id)
-        unmade = self._make_all(job, {file.directory for file in files if not file.collection_made})
-        able = [file for file in files if file.directory not in unmade]
-        outcomes = iter(self._loading(job).many(able))
-        return [
-            unmade[file.directory] if file.directory in unmade else self._again(job, file, next(outcomes))
-            for file in files
-        ]
-
-    def _again(self, job: Job, file: ClaimedFile, outcome: Outcome) -> Outcome:
-        """Load a file by itself whose collection was found to be missing."""
-        if not (isinstance(outcome, Retry) and outcome.error == NO_COLLECTION):
-            return outcome
-        try:
-            return self._load(job, file)
-        except FileError as error:
-            return outcome_of(error)
-
-    def _make_all(self, job: Job, directories: Iterable[str]) -> dict[str, Outcome]:
-        """Make collections; those that could not be made, with the outcome of their files."""
-        unmade: dict[str, Outcome] = {}
-        for directory in sorted(directories):
-            try:
-                self._connections.make_collection(job, directory)
-            except FileError as error:
-                unmade[directory] = outcome_of(error)
-        return unmade
-
-    def _loading(self, job: Job) -> Load:
-        return Load(job, self._connections.source(job), self._connections.gateway(job), self._connections.settings)
+        return self._files.load_many(self._member.rota.job(files[0].job_id), files)
 
 
 def _file_of(item: Item) -> ClaimedFile | None:

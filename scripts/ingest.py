@@ -16,6 +16,7 @@ from scripts import (
     dump,
     explain,
     failures,
+    handler,
     jobs,
     report,
     sandbox_servers,
@@ -52,6 +53,7 @@ ingest.add(schema.group, "Set up")
 ingest.add(doctor.doctor, "Set up")
 ingest.add(completion.completion, "Set up")
 ingest.add(jobs.group, "Ingest")
+ingest.add(handler.group, "Ingest")
 ingest.add(dump.dump, "Look")
 ingest.add(failures.failures, "Look")
 ingest.add(failures.retry, "Look")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from core.handlers.folder import HandlersFolder
 from core.irods import Expected, Gateways
 from core.outcome import Dead, Done, Outcome, Released
 from core.paths import logical_path
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result
+from inventory.jobs import Job
 from inventory.pod import Member
 
 UNIT_FILES = 50
@@ -31,6 +33,8 @@ class VerifyStage:
     def __init__(self, member: Member) -> None:
         self._member = member
         self._gateways = Gateways(member.settings.irods)
+        self._handlers = HandlersFolder(member.settings.loader.handlers_folder)
+        member.rota.admits = self._knows_names
 
     def claim(self, limit: int) -> Sequence[Unit[ClaimedFile]]:
         files = self._member.rota.claim_files("verify", limit)
@@ -87,7 +91,7 @@ class VerifyStage:
         level = job.settings.verify_level
         if file.checksum is None and level == "rehash":
             return Dead("no_checksum", f"{file.path}: the inventory has no checksum of the source to compare with")
-        path = logical_path(job.target_collection, file.path)
+        path = logical_path(job.target_collection, self._names(job)(file.path))
         self._gateways.of(job.settings.client).verify(
             path, size=file.size, checksum=file.checksum, level=level, resource=job.settings.resource
         )
@@ -95,12 +99,25 @@ class VerifyStage:
 
     def _verify_many(self, files: Sequence[ClaimedFile]) -> Sequence[Outcome]:
         job = self._member.rota.job(files[0].job_id)
+        names = self._names(job)
         of_one_collection = len({file.directory_id for file in files}) == 1
         directory = files[0].directory if of_one_collection else ""
         return self._gateways.of(job.settings.client).verify_many(
-            logical_path(job.target_collection, directory),
-            [Expected(file.name if directory else file.path, file.size, file.checksum) for file in files],
+            logical_path(job.target_collection, names(directory)),
+            [Expected(names(file.name if directory else file.path), file.size, file.checksum) for file in files],
             level=job.settings.verify_level,
             resource=job.settings.resource,
             packs=of_one_collection,
         )
+
+    def _knows_names(self, job: Job) -> bool:
+        """Whether this pod can tell how a job's files are named in iRODS: only a handler with a character map has a say."""
+        if job.handler is None or not job.hears("character_map"):
+            return True
+        return self._handlers.has(job.name, job.handler.file, job.handler.sha256)
+
+    def _names(self, job: Job) -> Callable[[str], str]:
+        """How a job's files are named in iRODS. Raises UsageError when its handler was exchanged meanwhile."""
+        if job.handler is None or not job.hears("character_map"):
+            return str
+        return self._handlers.names(job.handler.file, job.handler.sha256)

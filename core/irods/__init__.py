@@ -1,11 +1,12 @@
 """The one gateway to iRODS; nothing else in this project imports python-irodsclient."""
 
-from core.irods.annotate import AVU, source_path_avu
+from core.irods.annotate import AVU, Access, source_path_avu
 from core.irods.append import Appended
 from core.irods.bundle import SmallFile
 from core.irods.errors import Exists, Locked
 from core.irods.gateway import Gateway
 from core.irods.gateways import Gateways
+from core.irods.plain import plain_session
 from core.irods.register import Registration
 from core.irods.replicas import Replica, Status
 from core.irods.streams import ExtraStreams
@@ -15,6 +16,7 @@ from core.irods.verify_many import Expected
 
 __all__ = [
     "AVU",
+    "Access",
     "Appended",
     "Exists",
     "Expected",
@@ -28,5 +30,6 @@ __all__ = [
     "SmallFile",
     "Status",
     "Verified",
+    "plain_session",
     "source_path_avu",
 ]

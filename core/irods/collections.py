@@ -6,7 +6,7 @@ from core import paths
 from core.errors import Permanent
 from core.irods import errors, messages, replicas, wire
 from core.irods.messages import Api
-from core.irods.queries import Column, equal, select
+from core.irods.queries import Column, equal, select, totals
 from core.irods.session import Session
 
 # what creating answers when the name is taken, or when the parent may not be written
@@ -30,6 +30,13 @@ _PROGRESS, _GO_ON = 99999996, 99999997  # SYS_SVR_TO_CLI_COLL_STAT and its answe
 def exists(session: Session, path: str) -> bool:
     """Whether a collection has that path. One round trip (702)."""
     return bool(select(session, (Column.COLL_ID,), [(Column.COLL_NAME, equal(path))], path=path))
+
+
+def is_empty(session: Session, path: str) -> bool:
+    """Whether there is a collection of that path with nothing in it. Up to three round trips (702)."""
+    if totals(session, [(Column.COLL_NAME, equal(path))])[0]:
+        return False
+    return not select(session, (Column.COLL_ID,), [(Column.COLL_PARENT_NAME, equal(path))]) and exists(session, path)
 
 
 def make(session: Session, path: str, known: set[str]) -> None:

@@ -136,6 +136,14 @@ class Gateway:
         """
         collections.make(self._session, path, set() if known is None else known)
 
+    def has_collection(self, path: str) -> bool:
+        """Whether a collection has that path (702)."""
+        return collections.exists(self._session, path)
+
+    def is_empty_collection(self, path: str) -> bool:
+        """Whether there is a collection of that path with nothing in it (702)."""
+        return collections.is_empty(self._session, path)
+
     def remove_collection(self, path: str) -> None:
         """Remove a collection and all in it, past the trash (679); fine when there is none."""
         collections.remove(self._session, path)

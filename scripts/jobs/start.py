@@ -14,6 +14,7 @@ from core.settings import DeleteMode, Operation, Settings, VerifyLevel
 from scripts.frame import Invocation
 from scripts.jobs.filtering import filter_options, given
 from scripts.jobs.group import group, opened
+from scripts.jobs.handler import choose
 from scripts.jobs.watch import follow
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--max-in-flight", type=int, help="So many files of the job are worked on at the same time, at most.")
 @click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'.")
 @click.option("--if-new", is_flag=True, help="Leave a job of that name alone, instead of refusing.")
+@click.option(
+    "--event-handler", help="The file of an event handler; loaders have the same one on loader.handlers_folder."
+)
+@click.option("--extract-metadata", help="module:function that gives the metadata and access of each file.")
 @click.option("--wait", is_flag=True, help="Return when the job is at its end, showing how far it is.")
 @click.pass_obj
 def start(
@@ -84,6 +89,7 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     if jobs.find(database, chosen) is not None:
         raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
     selected(open_source(url, settings.s3), settings.job).check()
+    settings, handler = choose(settings, chosen, url, collection)
     gateway = Gateway(settings.irods, as_user=settings.job.client)
     try:
         if settings.job.client is not None:
@@ -96,7 +102,7 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
             gateway.check_resource(settings.job.resource, settings.job.operation)
     finally:
         gateway.close()
-    return jobs.start(database, chosen, url, collection, settings.job)
+    return jobs.start(database, chosen, url, collection, settings.job, handler=handler)
 
 
 def _name(url: str, name: str | None) -> str:
