@@ -18,6 +18,7 @@ from scripts import (
     failures,
     handler,
     jobs,
+    migrate,
     report,
     sandbox_servers,
     schema,
@@ -54,6 +55,7 @@ ingest.add(doctor.doctor, "Set up")
 ingest.add(completion.completion, "Set up")
 ingest.add(jobs.group, "Ingest")
 ingest.add(handler.group, "Ingest")
+ingest.add(migrate.group, "Set up")
 ingest.add(dump.dump, "Look")
 ingest.add(failures.failures, "Look")
 ingest.add(failures.retry, "Look")
