@@ -10,6 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from core.sources.base import WHOLE, Keys
 from inventory.engine import Database
 from inventory.workers import ALIVE, MAY_RUN
 
@@ -31,7 +32,7 @@ class ClaimedDirectory:
     before, so that nothing in the inventory can have changed or vanished. `digest` is that of its last listing, where the
     rows agree with it. `steady_at` is the directory's own time in microseconds since 1970, where the last two scans found
     the same time and the same listing. `suspect` means that watchers have died over it: it is scanned with nothing else
-    claimed, so that the next death shows whether it is the cause.
+    claimed, so that the next death shows whether it is the cause. `part` is what of its names this row stands for.
     """
 
     id: int
@@ -43,6 +44,7 @@ class ClaimedDirectory:
     digest: int | None = None
     steady_at: int | None = None
     suspect: bool = False
+    part: Keys = WHOLE
 
     def below(self, name: str) -> str:
         """The path of a directory in this one."""
@@ -129,11 +131,18 @@ def _claim_after(
             FROM due WHERE d.id = due.id
             RETURNING due.next_scan_at, d.id, d.job_id, d.shard, d.path, d.attempts, due.first, d.listing_digest AS digest,
                 CASE WHEN d.steady AND d.listing_digest IS NOT NULL THEN d.modified_at END AS steady_at,
-                d.reaps >= {SUSPECT_REAPS} AS suspect"""),
+                d.reaps >= {SUSPECT_REAPS} AS suspect, d.keys_after, d.keys_until"""),
         {"worker": worker, "job": job, "limit": limit, "due_at": due_at, "directory": directory},
     ).all()
     last = max(((row.next_scan_at, row.id) for row in rows), default=None)
-    return [ClaimedDirectory(*row[1:]) for row in rows], last
+    claimed = [
+        ClaimedDirectory(
+            row.id, row.job_id, row.shard, row.path, row.attempts, row.first, row.digest, row.steady_at, row.suspect,
+            Keys(row.keys_after, row.keys_until),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return claimed, last
 
 
 def fail(

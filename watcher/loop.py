@@ -13,10 +13,10 @@ import structlog
 
 from core.errors import FileError, IngestError, Outage, Permanent, Unavailable, UsageError, Vanished
 from core.filters import filter_of
-from core.sources.base import Source
+from core.sources.base import WHOLE, Keys, Source
 from core.sources.selection import selected
 from core.sources.urls import open_source
-from inventory import below, listing, partitions, unchanged
+from inventory import below, listing, partitions, parts, unchanged
 from inventory.below import Reserve
 from inventory.directories import Places, release_all
 from inventory.jobs import Job
@@ -24,7 +24,7 @@ from inventory.listing import ClaimedDirectory, Listing, Merge
 from inventory.pod import Member
 from watcher.ahead import Ahead
 from watcher.pressure import Pressure
-from watcher.scan import Batch, Complete, Failed, Part, Passed, Scan, Size
+from watcher.scan import Batch, Complete, Divided, Failed, Part, Passed, Scan, Size
 from watcher.scanned import Scanned
 
 log = structlog.get_logger()
@@ -213,6 +213,8 @@ class WatchLoop:
                 self._merge_complete(self._member.rota.job(job), [one for one in listings if not self._emptied(one)])
             case Part(job, part, last):
                 self._merge_part(self._member.rota.job(job), part, last)
+            case Divided(job, listed, cut):
+                self._merge_divided(self._member.rota.job(job), listed, cut)
             case Passed(job, directories):
                 with self._database.begin() as connection:
                     again = self._member.rota.job(job).settings.rescan_seconds
@@ -222,7 +224,9 @@ class WatchLoop:
     def _emptied(self, listed: Listing) -> bool:
         """Refuse an empty root that was not empty before: a mount that is away, far more often than an emptied archive."""
         directory = listed.directory
-        if len(listed) or directory.path or directory.first or not listing.has_children(self._database, directory):
+        if len(listed) or directory.path or directory.first or directory.part != WHOLE:
+            return False  # of a part the source itself looks whether all of it is empty
+        if not listing.has_children(self._database, directory):
             return False
         source = self._member.rota.job(directory.job_id).source_url
         self._failed(directory, Outage("source_empty", f"source {source} is empty now", "is it mounted?"))
@@ -248,6 +252,17 @@ class WatchLoop:
             return set()
         with self._database.begin() as connection:
             return set(unchanged.same(connection, self._member.worker, listings, job.settings.rescan_seconds))
+
+    def _merge_divided(self, job: Job, listed: Listing, cut: Sequence[Keys]) -> None:
+        directory, mine = listed.directory, list[int]()
+        with self._database.begin() as connection:
+            if parts.divide(connection, self._member.worker, directory, cut):
+                merge = Merge(connection, self._member.worker, job.settings.settle_seconds, heard=_heard(job))
+                self._pressure.added(job.id, merge.add_listings([listed]))
+                mine = merge.finish([directory], job.settings.rescan_seconds)
+        log.info("directory_divided", directory=directory.path, parts=len(cut))
+        self._done([directory], mine)
+        self._note_size(len(listed))
 
     def _merge_part(self, job: Job, part: Listing, last: bool) -> None:
         directory = part.directory

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from core.errors import FileError, IngestError
-from core.sources.base import Entry, Source
+from core.sources.base import WHOLE, Divisible, Entry, Keys, Source
 from inventory import rows
 from inventory.below import Reserve
 from inventory.listing import ClaimedDirectory, Listing
@@ -66,7 +66,16 @@ class Failed:
     error: IngestError
 
 
-Batch = Complete | Part | Passed | Failed
+@dataclass(slots=True)
+class Divided:
+    """The beginning of a very large directory that was never scanned, and the parts that its rest was cut into."""
+
+    job: int
+    listing: Listing
+    parts: list[Keys]
+
+
+Batch = Complete | Part | Divided | Passed | Failed
 
 
 class Size(NamedTuple):
@@ -111,10 +120,14 @@ class Scan:
                 if modified_at is not None and modified_at == directory.steady_at:
                     passed.append(directory)
                     continue
-                entries = iter(self._source.scan(directory.path))
+                entries = iter(self._entries(directory))
                 listing = Listing(directory, list(islice(entries, self._size.entries)))
+                divided = self._divide(listing, entries)
             except FileError as error:
                 yield Failed(directory, error)
+                continue
+            if divided:
+                yield divided
                 continue
             if len(listing) == self._size.entries:
                 yield from self._parts(directory, listing, entries)
@@ -131,6 +144,23 @@ class Scan:
             yield batch
         if passed:
             yield Passed(self._job, passed)
+
+    def _entries(self, directory: ClaimedDirectory) -> Iterator[Entry]:
+        if directory.part == WHOLE:
+            return self._source.scan(directory.path)
+        return self._source.scan(directory.path, directory.part)
+
+    def _divide(self, listing: Listing, entries: Iterator[Entry]) -> Divided | None:
+        """Cut what is left of a directory into parts, where the source can and nothing of it is in the inventory yet."""
+        whole_batch = len(listing) == self._size.entries
+        if not (
+            whole_batch and listing.directory.first and isinstance(entries, Divisible) and (parts := entries.divide())
+        ):
+            return None
+        whole = Listing(listing.directory, [*listing.entries, *entries])
+        whole.digest = rows.digest_of(whole.entries)
+        rows.encode(whole)
+        return Divided(self._job, whole, parts)
 
     def _modified_at(self, directory: ClaimedDirectory) -> int | None:
         return self._dated.directory_modified_at(directory.path) if self._dated else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 REGULAR = "f"
 DIRECTORY = "d"
@@ -87,6 +87,18 @@ class SourceFile(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """The entries of a directory, the rest of which can be cut into parts for others to list."""
+
+    def divide(self) -> list[Keys]:
+        """End the listing after what was read of it, and cut the rest into parts; [] when that is no use. Raises FileError.
+
+        A few entries may still be to be taken from the iterator then.
+        """
+        ...
+
+
 class Source(Protocol):
     """A tree of files. Paths are escaped, relative, '/'-separated; '' is the root."""
 
@@ -94,8 +106,11 @@ class Source(Protocol):
         """Raises UsageError when the source is missing, is no directory or cannot be read."""
         ...
 
-    def scan(self, directory: str) -> Iterator[Entry]:
-        """The entries of one directory in no order. Raises FileError; Vanished when the directory is gone."""
+    def scan(self, directory: str, part: Keys = WHOLE) -> Iterator[Entry]:
+        """The entries of one directory, or of a part of it, in no order. Raises FileError; Vanished when it is gone.
+
+        Only a source whose iterators are `Divisible` is ever asked for a part.
+        """
         ...
 
     def open(self, path: str, seen: Stat | None = None) -> SourceFile:

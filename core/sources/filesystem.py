@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
 from core.paths import checked_physical, escape, unescape
-from core.sources.base import Entry, Stat
+from core.sources.base import WHOLE, Entry, Keys, Stat
 from core.sources.links import is_inside, target_status
 
 # datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
@@ -129,7 +129,7 @@ class FilesystemSource:
         except OSError as error:
             raise UsageError(f"source {where} cannot be read: {error.strerror}", "check its permissions") from error
 
-    def scan(self, directory: str) -> Iterator[Entry]:
+    def scan(self, directory: str, part: Keys = WHOLE) -> Iterator[Entry]:
         # one turn of this loop is what a file of the source costs: no call that it can do without
         new, type_bits, kinds = tuple.__new__, stat_bits.S_IFMT, _KIND_OF
         where = self._where(directory)

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from core.errors import Outage, UsageError, Vanished
 from core.filters import excluded, filter_of
 from core.settings import JobSettings
-from core.sources.base import Entry, Source, SourceFile, Stat
+from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
 from core.sources.filesystem import FilesystemSource
 
 
@@ -51,10 +51,10 @@ class Selection:
         if not self._is_present():
             raise UsageError(f"the source has no {self._sentinel}", "mount it, or name another job.sentinel")
 
-    def scan(self, directory: str) -> Iterator[Entry]:
+    def scan(self, directory: str, part: Keys = WHOLE) -> Iterator[Entry]:
         with self._while_present():
             takes, above = self._filter.takes, f"{directory}/" if directory else ""
-            for entry in self._source.scan(directory):
+            for entry in self._source.scan(directory) if part == WHOLE else self._source.scan(directory, part):
                 yield entry if takes(above + entry.name, entry) else excluded(entry)
 
     def open(self, path: str, seen: Stat | None = None) -> SourceFile:

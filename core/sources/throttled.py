@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from core.sources.base import Entry, Source, SourceFile, Stat
+from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
 
 STEP_SECONDS = 0.25
 """A thread that waits looks so often whether the rate has changed."""
@@ -58,8 +58,8 @@ class Throttled:
     def check(self) -> None:
         self._source.check()
 
-    def scan(self, directory: str) -> Iterator[Entry]:
-        return self._source.scan(directory)
+    def scan(self, directory: str, part: Keys = WHOLE) -> Iterator[Entry]:
+        return self._source.scan(directory, part)
 
     def open(self, path: str, seen: Stat | None = None) -> SourceFile:
         return _File(self._source.open(path, seen), self._meter)

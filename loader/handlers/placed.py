@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.sources.base import Entry, Source, SourceFile, Stat
+from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
 
 
 class Placed:
@@ -28,8 +28,8 @@ class Placed:
     def check(self) -> None:
         self._source.check()
 
-    def scan(self, directory: str) -> Iterator[Entry]:
-        return self._source.scan(directory)
+    def scan(self, directory: str, part: Keys = WHOLE) -> Iterator[Entry]:
+        return self._source.scan(directory, part)
 
     def open(self, path: str, seen: Stat | None = None) -> SourceFile:
         return self._source.open(path, seen)
