@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from core import timetable
 from core.errors import UsageError
@@ -23,6 +23,7 @@ def _timetable(text: str) -> str:
     return text
 
 
+Bandwidth = Annotated[str, AfterValidator(_timetable), WithJsonSchema({"type": "string", "pattern": timetable.PATTERN})]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 Word = Annotated[str, Field(min_length=1)]
@@ -258,7 +259,7 @@ class JobSettings(Section):
     """Jobs of a higher priority go first: of others only what workers have room for is begun. Jobs of the same one take turns."""
     max_in_flight: Count | None = None
     """So many files of the job are loaded, verified or deleted at the same time, by all pods together. null: no limit."""
-    bandwidth: Annotated[str, AfterValidator(_timetable)] | None = None
+    bandwidth: Bandwidth | None = None
     """How many bytes a second all loaders together read of the source: `50M`, or a timetable in the pods' time zone (TZ) such as
     `08:00,50M 19:00,off Sat-08:00,off`. null: without a limit."""
     max_attempts: Count = 8

@@ -11,6 +11,10 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WEEK = 7 * 24 * 60
 _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)([BKMGT]?)", re.I)
+_PLAIN_RATE = r"(off|([0-9]*[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)[BKMGT]?)"
+_FROM = rf"((Mon|Tue|Wed|Thu|Fri|Sat|Sun)-)?([01][0-9]|2[0-3]):[0-5][0-9],{_PLAIN_RATE}"
+PATTERN = rf"^({_PLAIN_RATE}|{_FROM}( {_FROM})*)$"
+"""For who describes an interface: texts that `parse` takes, but for upper and lower case and white space."""
 _ENTRY = re.compile(r"(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun)-)?([01]\d|2[0-3]):([0-5]\d),(\S+)", re.I)
 
 

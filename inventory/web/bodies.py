@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from core import timetable
 from core.errors import UsageError
 from core.settings import JobSettings
 from core.settings_file import check_value
@@ -20,10 +21,6 @@ ALIASES = {"root": "source", "target": "collection", "interval": "rescan_seconds
 """What automated ingest's REST called them."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 """What a job may be called."""
-_RATE = r"(off|([0-9]*[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)[BKMGT]?)"
-_FROM = rf"((Mon|Tue|Wed|Thu|Fri|Sat|Sun)-)?([01][0-9]|2[0-3]):[0-5][0-9],{_RATE}"
-BANDWIDTH = rf"^({_RATE}|{_FROM}( {_FROM})*)$"
-"""As `core.timetable` reads it."""
 _TEXT = r"^[^\x00]+$"
 _LONGEST_ERROR = 300
 
@@ -158,7 +155,7 @@ class Change(Shape):
     """Jobs of a higher priority go first; 0 is usual."""
     max_in_flight: int | None = Field(default=None, ge=0, le=2_147_483_647)
     """So many files are worked on at the same time, at most; 0 or null: no limit."""
-    bandwidth: str | None = Field(default=None, pattern=BANDWIDTH)
+    bandwidth: str | None = Field(default=None, pattern=timetable.PATTERN)
     """Bytes a second, as 50M, or a timetable, as 08:00,50M 19:00,off; null: no limit."""
 
 

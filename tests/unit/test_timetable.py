@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from core.sources.filesystem import FilesystemSource
 from core.sources.throttled import Meter, Throttled
-from core.timetable import parse
-from inventory.web.bodies import BANDWIDTH
+from core.timetable import PATTERN, parse
 
 MIB = 1024 * 1024
 
@@ -56,10 +55,10 @@ def test_a_day_of_its_own_goes_before_all_days_in_whatever_order() -> None:
 def test_what_is_no_timetable_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(text)
-    assert not re.fullmatch(BANDWIDTH, text)
+    assert not re.fullmatch(PATTERN, text)
 
 
-@given(st.from_regex(BANDWIDTH, fullmatch=True), st.integers(0, 6), st.integers(0, 23))
+@given(st.from_regex(PATTERN, fullmatch=True), st.integers(0, 6), st.integers(0, 23))
 def test_what_rest_describes_can_be_read_and_gives_a_rate_at_any_time(text: str, day: int, hour: int) -> None:
     rate = parse(text).rate_at(at(day, hour))
     assert rate is None or rate > 0
