@@ -212,6 +212,10 @@ class JobSettings(Section):
     verify_level: VerifyLevel = "rehash"
     """rehash: the server reads the bytes again. stat: only size and presence of the file behind the replica. catalog: only
     what the catalogue says."""
+    reverify_days: Seconds | None = None
+    """Verify again what was verified so many days ago, as long as the job is not stopped: storage forgets. null: never."""
+    reverify_level: VerifyLevel | None = None
+    """How thoroughly it is verified again. null: as verify_level says."""
     resource: Word | None = None
     """The resource to put to (a root) or to register on (a leaf or standalone one). null: the server's default."""
     as_user: Annotated[str, Field(pattern=r"^[^#/]+(#[^#/]+)?$")] | None = None

@@ -27,6 +27,8 @@ Key = tuple[int, str]
 """Where a file stands in the order of its shard: directory and name."""
 SUSPECT_REAPS = 2
 """A file over which so many workers have died is run by itself, so that the next death shows whether it is the cause."""
+AGAIN = "coalesce(f.verified_before_at >= f.load_finished_at, false)"
+"""Whether a file was verified since it was loaded: what is loaded again after that is not, whatever it was before."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,7 +39,8 @@ class ClaimedFile:
     `directory` is the escaped path relative to the job's source and `name` the escaped name in it; `modified_at` is in
     microseconds since 1970. `fresh` means that no worker can have written anything for it yet, `collection_made` that its
     collection is known to exist, `suspect` that workers have died over it. `tag` is the source's change mark, `attempts` are
-    those of this stage that failed.
+    those of this stage that failed. `again` means that it was verified since it was loaded, and is verified once more because
+    that was long ago.
     """
 
     job_id: int
@@ -54,6 +57,7 @@ class ClaimedFile:
     suspect: bool = False
     tag: str | None = None
     attempts: int = 0
+    again: bool = False
 
     @property
     def key(self) -> Key:
@@ -172,10 +176,10 @@ def claim(
                     FROM due WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
                     RETURNING f.shard, f.directory_id, f.name, f.generation, f.size, f.modified_at, f.checksum,
                         f.loaded_by IS NULL AND f.reaps = 0 AS fresh, f.reaps >= {SUSPECT_REAPS} AS suspect,
-                        f.source_tag, f.{words.attempts} AS attempts)
+                        f.source_tag, f.{words.attempts} AS attempts, {AGAIN} AS again)
                 SELECT d.job_id, c.shard, c.directory_id, d.path, c.name, c.generation, c.size,
                     (extract(epoch FROM c.modified_at) * 1000000)::bigint, c.checksum, c.fresh,
-                    d.collection_made_at IS NOT NULL, c.suspect, c.source_tag, c.attempts
+                    d.collection_made_at IS NOT NULL, c.suspect, c.source_tag, c.attempts, c.again
                 FROM claimed c JOIN inventory.directory d ON d.id = c.directory_id
                 ORDER BY c.directory_id, c.name"""),
             {"worker": worker, "shard": shard, "limit": limit, "directory": directory, "name": name},
@@ -303,13 +307,17 @@ def _run(
 _FAILURE = """
     INSERT INTO inventory.failure
         (directory_id, worker_id, shard, generation, attempt, permanent, stage, name, error, message)
-    SELECT directory_id, :worker, shard, generation, {attempts}, state = 'dead', '{stage}', name, error, message
-    FROM failed
+    SELECT directory_id, :worker, shard, generation, {attempts}, state = 'dead', {stage}, name, error, message {more}
+    FROM failed f
 """
 
 
 def _failure(stage: Stage) -> str:
-    return _FAILURE.format(stage=stage, attempts=STATES[stage].attempts)
+    name, more = f"'{stage}'", ""
+    if stage == "verify":
+        name = f"CASE WHEN {AGAIN} THEN 'reverify' ELSE 'verify' END"
+        more = f"|| CASE WHEN {AGAIN} THEN ' (it was right at ' || date_trunc('second', verified_before_at) || ')' ELSE '' END"
+    return _FAILURE.format(stage=name, attempts=STATES[stage].attempts, more=more)
 
 
 _CHANGED_FAILURE = """

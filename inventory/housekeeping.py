@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import structlog
 from sqlalchemy import Connection, text
 
-from inventory import activity, endings, guard, partitions, passes, workers
+from inventory import activity, endings, guard, partitions, passes, reverify, workers
 from inventory.claims import STATES, SUSPECT_REAPS
 from inventory.engine import Database
 
@@ -46,6 +46,7 @@ def tidy(
     _release(database)
     _fold(database)
     _forget(database, activity_hours)
+    _reverify(database)
     return Tidied(len(gone), reaped, retried, tuple(_finish_jobs(database)))
 
 
@@ -219,6 +220,13 @@ def _forget(database: Database, activity_hours: float) -> None:
     with _alone(database, 6) as connection:
         if connection is not None:
             activity.forget(connection, activity_hours)
+
+
+def _reverify(database: Database) -> None:
+    """Have verified what was verified long ago, where a job wants that."""
+    with _alone(database, 7) as connection:
+        if connection is not None:
+            reverify.make_due(connection)
 
 
 def _finish_jobs(database: Database) -> list[int]:

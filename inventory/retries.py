@@ -20,6 +20,10 @@ from inventory.jobs import note, refuse_cancelled
 
 BATCH = 5_000
 """Rows a statement changes at most."""
+# as the pods' statements do: without statistics the planner reads and sorts whole partitions
+_BY_INDEX = text("""
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off""")
 RETRIABLE: tuple[FailureState, ...] = ("dead", "retrying", "skipped")
 
 
@@ -116,6 +120,7 @@ def _retry_shard(database: Database, shard: int, state: FailureState, wanted: Wa
     total, directory, name = 0, 0, ""
     while True:
         with database.begin() as connection:
+            connection.execute(_BY_INDEX)
             last = connection.execute(
                 statement,
                 {"shard": shard, "batch": BATCH, "directory": directory, "name": name} | _values(wanted),

@@ -15,6 +15,7 @@ from core.handlers.folder import HandlersFolder
 from core.irods import Expected, Gateways
 from core.outcome import Dead, Done, Outcome, Released
 from core.paths import logical_path
+from core.settings import JobSettings, VerifyLevel
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result
@@ -38,20 +39,25 @@ class VerifyStage:
 
     def claim(self, limit: int) -> Sequence[Unit[ClaimedFile]]:
         files = self._member.rota.claim_files("verify", limit)
-        small = [file for file in files if self._is_quick(file)]
+        # one unit is verified at one level
+        small = sorted(
+            (file for file in files if self._is_quick(file)), key=lambda file: (file.directory_id, file.again)
+        )
         units: list[Unit[ClaimedFile]] = [[file] for file in files if not self._is_quick(file)]
-        scattered: list[ClaimedFile] = []
-        for _, group in groupby(small, key=lambda file: file.directory_id):
+        scattered: dict[bool, list[ClaimedFile]] = {False: [], True: []}
+        for (_, again), group in groupby(small, key=lambda file: (file.directory_id, file.again)):
             of_one_collection = list(group)
             if len(of_one_collection) >= PACK_FILES:
                 units.append(of_one_collection)
             else:
-                scattered += of_one_collection
-        return units + [scattered[n : n + UNIT_FILES] for n in range(0, len(scattered), UNIT_FILES)]
+                scattered[again] += of_one_collection
+        return units + [
+            alike[n : n + UNIT_FILES] for alike in scattered.values() for n in range(0, len(alike), UNIT_FILES)
+        ]
 
     def _is_quick(self, file: ClaimedFile) -> bool:
         """Whether many such files can be verified by one thread while others wait for nothing."""
-        reads = self._member.rota.job(file.job_id).settings.verify_level == "rehash"
+        reads = _level(self._member.rota.job(file.job_id).settings, file) == "rehash"
         return not reads or file.size <= self._member.settings.bundle.max_file_bytes
 
     def run(self, unit: Unit[ClaimedFile], report: Report[ClaimedFile], stopping: threading.Event) -> None:
@@ -88,7 +94,7 @@ class VerifyStage:
         if not self._member.rota.is_running(file.job_id):
             return Released()  # the job was paused or stopped since the claim
         job = self._member.rota.job(file.job_id)
-        level = job.settings.verify_level
+        level = _level(job.settings, file)
         if file.checksum is None and level == "rehash":
             return Dead("no_checksum", f"{file.path}: the inventory has no checksum of the source to compare with")
         path = logical_path(job.target_collection, self._names(job)(file.path))
@@ -105,7 +111,7 @@ class VerifyStage:
         return self._gateways.of(job.settings.client).verify_many(
             logical_path(job.target_collection, names(directory)),
             [Expected(names(file.name if directory else file.path), file.size, file.checksum) for file in files],
-            level=job.settings.verify_level,
+            level=_level(job.settings, files[0]),
             resource=job.settings.resource,
             packs=of_one_collection,
         )
@@ -121,3 +127,8 @@ class VerifyStage:
         if job.handler is None or not job.hears("character_map"):
             return str
         return self._handlers.names(job.handler.file, job.handler.sha256)
+
+
+def _level(settings: JobSettings, file: ClaimedFile) -> VerifyLevel:
+    """How thoroughly a file is verified: the first time, or once more."""
+    return (settings.reverify_level if file.again else None) or settings.verify_level

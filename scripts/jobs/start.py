@@ -32,6 +32,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option(
     "--delete-mode", type=click.Choice(get_args(DeleteMode)), help="What becomes of objects whose file is gone."
 )
+@click.option("--reverify-days", type=float, help="Verify again what was verified so many days ago.")
+@click.option("--reverify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly it is verified again.")
 @click.option("--max-deletes", type=int, help="Hold back deletions when more files than that are gone after a pass.")
 @click.option("--max-delete-percent", type=float, help="The same for per cent of the job's files.")
 @click.option(

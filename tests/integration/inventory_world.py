@@ -20,6 +20,7 @@ class World:
     """An inventory with one job, and shorthand for what pods do to it."""
 
     def __init__(self, url: str, **settings: Any) -> None:
+        self.url = url
         self.database = Database(url, queue=True)
         chosen = JobSettings.model_validate({"shards": 1} | settings)
         self.job = jobs.start(self.database, "job", "file:///source", "/tempZone/home/rods", chosen)

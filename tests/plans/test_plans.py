@@ -12,8 +12,9 @@ import pytest
 
 from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Retry, Skipped, Vanished
 from core.sources.base import Entry
-from inventory import claims, housekeeping, listing, partitions, queries
+from inventory import claims, failures, housekeeping, listing, partitions, queries, retries, reverify
 from inventory.claims import Result, Stage
+from inventory.engine import Database
 from inventory.listing import ClaimedDirectory, Merge
 from tests.integration.inventory_world import World
 from tests.plans.recorder import explained
@@ -160,6 +161,40 @@ def test_nobody_counts_files(filled: Filled) -> None:
         housekeeping.tidy(world.database, lease_seconds=3600, max_reaps=5)
         assert queries.summary(world.database, "job")[0].files == rows
     assert not [s for s, node in plans.scans() if "claimed" not in s and "retry_at" not in s]
+
+
+def test_a_walk_for_reverification_goes_by_the_key(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reverify, "AT_ONCE", 5)
+    world, _ = filled
+    world.execute("UPDATE inventory.job SET settings = settings || '{\"reverify_days\": 0.001}'")
+    verifier = world.worker("verifier")
+    files = claims.claim(world.database, verifier, "load", 1, 10)
+    world.finish(verifier, [Result(file, Done("sha2:x")) for file in files])
+    world.finish(
+        verifier, [Result(file, Done()) for file in claims.claim(world.database, verifier, "verify", 1, 10)], "verify"
+    )
+    world.execute("UPDATE inventory.file SET load_started_at = '2020-01-01', load_finished_at = '2020-01-01',"
+                  " verify_started_at = '2020-01-01', verify_finished_at = '2020-01-01' WHERE state = 'verified'")  # fmt: skip
+    with explained(world.database) as plans, world.database.begin() as connection:
+        assert reverify.make_due(connection) == 5
+    plans.assert_by_index()
+    plans.assert_nothing_read_whole()
+    assert [node for s, node in plans.scans() if "ROW(" in str(node.get("Index Cond"))]
+
+
+def test_failures_and_retries_cost_what_failed(filled: Filled) -> None:
+    world, _ = filled
+    worker = world.worker()
+    files = claims.claim(world.database, worker, "load", 1, 8)
+    world.finish(worker, [Result(file, Dead("EACCES", "no")) for file in files])
+    reports = Database(world.url)  # where the planner is free
+    try:
+        with explained(reports) as plans:
+            assert [group.dead for group in failures.groups(reports, failures.Wanted())] == [8]
+            assert retries.retry(reports, failures.Wanted(states=("dead",))).files == 8
+        plans.assert_by_index()
+    finally:
+        reports.close()
 
 
 def test_due_directories_come_in_the_order_of_their_index(world: World) -> None:
