@@ -113,7 +113,7 @@ class VerifyStage:
             [Expected(names(file.name if directory else file.path), file.size, file.checksum) for file in files],
             level=_level(job.settings, files[0]),
             resource=job.settings.resource,
-            packs=of_one_collection,
+            packs=of_one_collection and not job.hears("to_resource"),
         )
 
     def _knows_names(self, job: Job) -> bool:

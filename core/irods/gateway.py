@@ -340,7 +340,8 @@ class Gateway:
 
         catalog: bulk pages of the catalogue (702). stat and rehash: 50 checks (629) in a round trip. rehash of many small
         files, where at least half of what lies below the collection is wanted: a pack of it (666), read and hashed here;
-        without `packs` never. Whether a pack pays is asked for all that lies below the collection.
+        without `packs` never: it is not to be said of a collection that gets objects on other resources meanwhile, for the
+        server would replicate them. Whether a pack pays is asked for all that lies below the collection.
         """
 
         def work() -> list[Outcome]:

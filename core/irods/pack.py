@@ -2,7 +2,8 @@
 
 The tar is made from the files as they lie in the vault, so hashing its members is a verification of the bytes, at
 several times the rate of one checksum call a file. The server packs everything below the collection that lies on the
-leaf it is told; a missing file or one outside the vault fails the whole pack.
+leaf it is told; a missing file or one outside the vault fails the whole pack. What has no replica on that leaf it replicates
+to it first (chkCollForBundleOpr): so only a collection whose every object is there, and gets there, is packed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from core.irods import messages, objects, put, queries
 from core.irods.bundle import TAR, suits
 from core.irods.messages import Api
 from core.irods.queries import Column
-from core.irods.replicas import Replica
-from core.irods.resources import Resource
+from core.irods.replicas import Replica, Status
+from core.irods.resources import Resource, leaves
 from core.irods.session import Session
 
 MAX_BYTES = 1024 * 1024 * 1024
@@ -61,7 +62,7 @@ def read_collection(
     hierarchy = _hierarchy(listed, good, resources)
     if hierarchy is None:
         return {}
-    ours = {path: wanted[path] for path, row in good.items() if row.hierarchy == hierarchy}
+    ours = {path: wanted[path] for path in good}
     sizes = [row.size for rows in listed.values() for row in rows if row.hierarchy == hierarchy]
     if len(ours) < WORTH * len(sizes):
         return {}
@@ -72,16 +73,23 @@ def read_collection(
 def _hierarchy(
     listed: Mapping[str, list[Replica]], good: Mapping[str, Replica], resources: Mapping[str, Resource]
 ) -> str | None:
-    """The leaf on which most of the wanted objects lie, if a pack can hold all that lies on it below the collection."""
-    places = [row.hierarchy for row in good.values()]
-    if not places:
+    """The leaf on which all objects below the collection lie, if a pack can hold them.
+
+    It must be the only one of its tree: an object that comes while the pack is made would be on another one, and replicated.
+    """
+    places = {row.hierarchy for row in good.values()}
+    if len(places) != 1:
         return None
-    hierarchy = max(set(places), key=places.count)
+    (hierarchy,) = places
     leaf = resources.get(hierarchy.rpartition(";")[2])
     if leaf is None or leaf.hierarchy != hierarchy or not suits(leaf, resources):
         return None
-    there = (row for rows in listed.values() for row in rows if row.hierarchy == hierarchy)
-    return hierarchy if all(put.in_vault(row, resources) for row in there) else None
+    if leaves(resources, hierarchy.partition(";")[0]) != [leaf]:
+        return None
+    there = [[row for row in rows if row.hierarchy == hierarchy] for rows in listed.values()]
+    # one that is being written counts for the server as there
+    held = all(any(row.status != Status.STALE for row in rows) for rows in there)
+    return hierarchy if held and all(put.in_vault(row, resources) for rows in there for row in rows) else None
 
 
 def _pack(

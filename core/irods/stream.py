@@ -71,6 +71,13 @@ def put_stream(
     the server reports a wrong size as success. `errors.Exists` without `overwrite`, `Changed` when the source is
     shorter than `size`, `Transient` when the catalogue does not show what was sent.
     """
+    if size == 0:
+        # closing what nothing was written to leaves a stale replica stale
+        checksum = checksums.checksum_of(b"")
+        put.put_bytes(
+            session, path, b"", checksum=checksum, resource=resource, overwrite=overwrite, resources=resources
+        )
+        return checksum
     existing = replicas.replicas(session, path)
     if not overwrite and any(row.good for row in existing):
         return _finished(session, path, existing, read_at, size)

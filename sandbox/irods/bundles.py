@@ -23,7 +23,8 @@ from sandbox.irods.collections import in_zone, make_all
 from sandbox.irods.errors import Code, IrodsError, unix_error
 from sandbox.irods.permissions import DELETE, MODIFY, READ, need
 from sandbox.irods.registration import bulk_rows
-from sandbox.irods.replicas import AT_REST, GOOD, NewReplica, refuse_locked, register, rows_of, split
+from sandbox.irods.replicas import AT_REST, GOOD, STALE, NewReplica, refuse_locked, register, rows_of, split
+from sandbox.irods.replication import replicate_to
 from sandbox.irods.resources import Resource, make_folder
 from sandbox.irods.voting import hierarchy_for_create, hierarchy_for_open
 from sandbox.irods.xml_packing import Struct, keywords
@@ -155,7 +156,8 @@ class _Members:
 def pack_collection(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
     """API 666 (recording bundle_read): the replicas of a collection on one resource, packed as they lie in the vault.
 
-    The server links the files before it packs them. One that is missing or lies outside the vault ends the call with
+    Objects below the collection without a replica there, or with a stale one, are replicated to it before. The server links
+    the files before it packs them. One that is missing or lies outside the vault ends the call with
     UNIX_FILE_LINK_ERR, and the tar's object stays open, intermediate, until the connection ends or 622 frees it.
     """
     wanted = keywords(struct["KeyValPair_PI"])
@@ -175,6 +177,7 @@ def pack_collection(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
         if coll is None:
             raise IrodsError(Code.CAT_UNKNOWN_COLLECTION)
         need(agent.catalogue, agent.user, coll["coll_id"], READ)
+        _replicate_missing(agent, collection, opened.leaf)
     except IrodsError:
         streams.close_object(agent, opened)
         raise
@@ -187,6 +190,28 @@ def pack_collection(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
     finally:
         streams.close_object(agent, opened)
     return Reply()
+
+
+def _replicate_missing(agent: Agent, collection: str, leaf: Resource) -> None:
+    """chkCollForBundleOpr: SYS_COPY_NOT_EXIST_IN_RESC for an object that cannot be replicated, unless it is the last one."""
+    objects_below = agent.catalogue.all(
+        "select distinct c.name as coll_name, r.name from replicas r join collections c on c.coll_id = r.coll_id"
+        " where c.name = ? or c.name like ? escape '!' order by c.name, r.name",
+        collection,
+        below_pattern(collection),
+    )
+    for number, each in enumerate(objects_below, 1):
+        rows = rows_of(agent.catalogue, f"{each['coll_name']}/{each['name']}")
+        if not rows or any(row["resc_id"] == leaf.id and row["status"] > STALE for row in rows):
+            continue
+        try:
+            need(agent.catalogue, agent.user, rows[0]["data_id"], MODIFY)
+            if rows[0]["status"] != GOOD:
+                raise IrodsError(Code.SYS_REPLICA_INACCESSIBLE)
+            replicate_to(agent, rows[0], leaf)
+        except IrodsError:
+            if number < len(objects_below):
+                raise IrodsError(Code.SYS_COPY_NOT_EXIST_IN_RESC) from None
 
 
 def _as_input(path: str, wanted: dict[str, str]) -> Struct:

@@ -15,7 +15,7 @@ from irods.models import Collection, DataObject
 from irods.session import iRODSSession
 
 from sandbox.irods import SandboxServer
-from tests.sandbox.calls import HOME, call, connect, local_file, object_input, put, states
+from tests.sandbox.calls import HOME, bundle, call, connect, local_file, object_input, put, states
 
 
 def test_users(server: SandboxServer, session: iRODSSession) -> None:
@@ -129,6 +129,25 @@ def test_random_and_passthru(session: iRODSSession, leaf: Callable[..., Path]) -
     put(session, f"{HOME}/x", resc_hier="rand;pass;deep")
     with pytest.raises(exception.HIERARCHY_ERROR):
         put(session, f"{HOME}/y", resc_hier="rand;deep")
+
+
+def test_a_pack_replicates_what_lies_elsewhere(
+    server: SandboxServer, session: iRODSSession, leaf: Callable[..., Path]
+) -> None:
+    for name in ("other", "third"):
+        leaf(name)
+    session.collections.create(f"{HOME}/c")
+    for name, resource in (("a", "demoResc"), ("b", "other"), ("c", "third")):
+        put(session, f"{HOME}/c/{name}", destRescName=resource)
+    session.data_objects.replicate(f"{HOME}/c/c", resource="demoResc")
+    session.data_objects.modDataObjMeta({"objPath": f"{HOME}/c/c", "replNum": 1}, {"replStatus": 0})
+    call(session, 666, bundle(f"{HOME}/c.tar", f"{HOME}/c", dataType="tar file", resc_hier="demoResc"))
+    assert states(server, "a") == [(0, 1, 4)]
+    assert states(server, "b") == states(server, "c") == [(0, 1, 4), (1, 1, 4)]
+    session.data_objects.modDataObjMeta({"objPath": f"{HOME}/c/b", "replNum": 0}, {"replStatus": 0})
+    session.data_objects.modDataObjMeta({"objPath": f"{HOME}/c/b", "replNum": 1}, {"replStatus": 0})
+    with pytest.raises(exception.SYS_COPY_NOT_EXIST_IN_RESC):
+        call(session, 666, bundle(f"{HOME}/d.tar", f"{HOME}/c", dataType="tar file", resc_hier="demoResc"))
 
 
 def test_stale_siblings_and_voting(server: SandboxServer, session: iRODSSession, leaf: Callable[..., Path]) -> None:
