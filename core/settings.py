@@ -226,6 +226,8 @@ class JobSettings(Section):
     at the attribute irods::automated_ingest::UnicodeEncodeError."""
     rescan_seconds: Seconds | None = None
     """Look at each directory again so long after its last scan. null: one single pass."""
+    manifest: Word | None = None
+    """The list that names the job's files, read by `ingest job start` and `ingest job add`: the source is then never listed."""
     include: Patterns = ()
     """Take only files whose path below the source matches one of these patterns, written as in .gitignore, or one of
     include_regex."""

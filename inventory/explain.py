@@ -185,6 +185,8 @@ def next_of_directory(job: Job, directory: dict[str, Any], pods: dict[str, int])
         return "its collection could not be made; remove the cause, then `ingest retry`", None
     if directory["next_scan_at"] is None:
         return "nothing more to do", None
+    if job.settings.manifest is not None:
+        return f"its manifest is being read; if that broke off: `ingest job add {job.name} FILE`", None
     if not pods.get("watcher"):
         return "nothing before a watcher pod runs: there is none now", directory["next_scan_at"]
     return "a watcher scans it", directory["next_scan_at"]

@@ -115,8 +115,10 @@ def start(
             ).one()
             shards = make_shards(connection, row.id, shards_for(settings))
             connection.execute(
-                text("INSERT INTO inventory.directory (job_id, shard, path) VALUES (:job, :shard, '')"),
-                {"job": row.id, "shard": shards[0]},
+                text("""
+                    INSERT INTO inventory.directory (job_id, shard, path, next_scan_at)
+                    VALUES (:job, :shard, '', CASE WHEN :named THEN 'infinity' ELSE now() END)"""),
+                {"job": row.id, "shard": shards[0], "named": settings.manifest is not None},
             )
             passes.ensure(connection)
             note(connection, actor, "job_started", row.id, name=name, source=source_url, target=target)
@@ -157,9 +159,10 @@ def listed(database: Database, *, running: bool = False) -> list[Job]:
 def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
     """Look at every directory of a job again, now, and compare every name; a finished or stopped job runs again.
 
-    Raises UsageError when it is cancelled.
+    Raises UsageError when it is cancelled, or takes its files from a manifest.
     """
     with database.begin() as connection:
+        refuse_by_manifest(connection, job)
         _change(connection, job, "running", _BEFORE["running"] | {"finished"})
         connection.execute(
             text("""
@@ -219,6 +222,17 @@ def refuse_cancelled(connection: Connection, name: str) -> None:
     state = connection.execute(text("SELECT state FROM inventory.job WHERE name = :name"), {"name": name}).scalar()
     if state == "cancelled":
         raise UsageError(f"job {name!r} is cancelled", _HINTS["cancelled"])
+
+
+def refuse_by_manifest(connection: Connection, job: int) -> None:
+    """Raises UsageError for a job whose source is never listed."""
+    row = connection.execute(
+        text("SELECT name, settings ->> 'manifest' AS manifest FROM inventory.job WHERE id = :job"), {"job": job}
+    ).first()
+    if row is not None and row.manifest is not None:
+        raise UsageError(
+            f"job {row.name!r} takes its files from a manifest", f"`ingest job add {row.name} FILE` reads one"
+        )
 
 
 def set_settings(database: Database, job: int, changes: Mapping[str, object], *, actor: str = "cli") -> None:

@@ -73,6 +73,7 @@ _MARK_VANISHED = """
     FROM (SELECT * FROM unnest(CAST(:directories AS bigint[]), CAST(:names AS text[])) AS k(directory_id, name)
           WHERE coalesce(k.directory_id, 0) = k.directory_id AND coalesce(k.name, '') = k.name OFFSET 0) AS k
     WHERE f.shard = :shard AND f.directory_id = k.directory_id AND f.name = k.name AND f.claimed_by IS NULL
+      AND f.discovered_at <= (SELECT scan_started_at FROM inventory.directory WHERE id = k.directory_id)
 """
 # what only a loader has not found is not known to be gone before a complete scan says so
 _NOT_GONE = (
@@ -175,6 +176,16 @@ class Merge:
         self._excluded += [(listing.directory.id, name) for listing in new for name in listing.excluded]
         self._insert_directories(new, {listing.directory.path for listing in found})
         return sum(map(len, claimed)) + sum(map(len, found))
+
+    def add_named(self, listings: Sequence[Listing]) -> set[int]:
+        """Compare files that somebody names, of directories that the caller has locked, whoever scans them; the others stay.
+
+        Returns the directories with differences in files that a worker has at the moment.
+        """
+        for listing in listings:
+            rows.encode(listing)
+        self._compare(listings)
+        return self._left
 
     def remember(self, *, first_part: bool) -> None:
         """Keep the names of this part of a directory that is too large for one transaction."""
@@ -347,7 +358,8 @@ class Merge:
     ) -> tuple[bool, int]:
         """Mark some of the files that are gone; whether there may be more, and how many of them are left as they are.
 
-        Those with a protected name are. Claimed ones are left to their workers, and their directories are scanned again. One
+        Those with a protected name are. Claimed ones are left to their workers, and ones that were found by other means since the
+        scan began are younger than its listing: their directories are scanned again. One
         snapshot tells both kinds, or a file that is given back between two statements would be neither; `left` is how many of
         both were met the last time.
         """
@@ -357,8 +369,9 @@ class Merge:
             text(f"""
                 SELECT f.directory_id, f.name, f.busy FROM unnest(CAST(:ids AS bigint[])) AS d(id)
                 JOIN LATERAL (
-                    SELECT directory_id, name, claimed_by IS NOT NULL AS busy FROM inventory.file
-                    WHERE shard = :shard AND directory_id = d.id AND {_NOT_GONE} OFFSET 0) f ON true
+                    SELECT f.directory_id, f.name, f.claimed_by IS NOT NULL OR f.discovered_at > s.scan_started_at AS busy
+                    FROM (SELECT scan_started_at FROM inventory.directory WHERE id = d.id OFFSET 0) s, inventory.file f
+                    WHERE f.shard = :shard AND f.directory_id = d.id AND {_NOT_GONE} OFFSET 0) f ON true
                 WHERE NOT EXISTS (SELECT FROM {names} l WHERE l.directory_id = f.directory_id AND l.name = f.name)
                 LIMIT {limit}"""),
             {"shard": shard, "ids": list(directories)},

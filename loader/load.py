@@ -267,5 +267,6 @@ class Load:
 
     @staticmethod
     def _compare(file: ClaimedFile, opened: SourceFile) -> None:
-        if not (now := opened.stat()).is_like(Stat(file.size, file.modified_at, file.tag)):
-            raise _Moved(now)
+        seen = Stat(file.size, file.modified_at, file.tag)
+        if not (now := opened.stat()).is_like(seen):
+            raise _Moved(now.held_to(seen))

@@ -126,7 +126,8 @@ class WatchLoop:
             self._start([suspect])
 
     def _begin_scan(self) -> None:
-        jobs = self._pressure.open_jobs(self._member.rota.running().values())
+        running = self._member.rota.running().values()
+        jobs = self._pressure.open_jobs(job for job in running if job.settings.manifest is None)
         limit = min(self._settings.directories, 1 + int(2 * self._settings.rows / self._entries_each))
         claimed: list[ClaimedDirectory] = []
         for _, equals in groupby(

@@ -35,6 +35,10 @@ class Entry(NamedTuple):
     tag: str | None = None
 
 
+PROMISE = "checksum="
+"""A change mark that begins with this is no ETag, but what a manifest promises: the file's checksum, as iRODS writes it."""
+
+
 class Stat(NamedTuple):
     """What tells that a file has changed: `size` in bytes, `modified_at` in microseconds since 1970, `tag` as in `Entry`."""
 
@@ -43,9 +47,13 @@ class Stat(NamedTuple):
     tag: str | None = None
 
     def is_like(self, other: Stat) -> bool:
-        """Whether nothing tells the two apart; a tag that only one of them has tells nothing."""
-        tags = {self.tag, other.tag} - {None}
+        """Whether nothing tells the two apart; a tag that only one of them has tells nothing, nor does a promise."""
+        tags = {tag for tag in (self.tag, other.tag) if tag and not tag.startswith(PROMISE)}
         return self[:2] == other[:2] and len(tags) < 2
+
+    def held_to(self, other: Stat) -> Stat:
+        """The same, with the promise that the other one carries, if any."""
+        return self._replace(tag=other.tag) if other.tag and other.tag.startswith(PROMISE) else self
 
 
 class Keys(NamedTuple):
@@ -85,6 +93,26 @@ class SourceFile(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Placing(Protocol):
+    """A source whose files can be named, and looked at one by one."""
+
+    shared_suffix: str
+    """What is added to the name of a file that shares its path with a directory; '' where that cannot be."""
+
+    def place(self, name: bytes, bucket: str | None = None) -> tuple[str, str] | None:
+        """The path of a file named as the source has it, and the last part of that name as `Keys` compares it.
+
+        None when it stands for the root, or is of another `bucket` or prefix. A file without bytes whose last part is '' stands
+        for the directory above it. Raises ValueError for a name that no file of the source can have.
+        """
+        ...
+
+    def entry(self, path: str) -> Entry:
+        """What is there now. Raises FileError; Vanished when nothing is."""
+        ...
 
 
 @runtime_checkable

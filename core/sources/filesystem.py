@@ -154,6 +154,34 @@ class FilesystemSource:
                         modified_at = _modified_at(status)
                     yield new(Entry, (name, kind, status.st_size, modified_at, None))
 
+    shared_suffix = ""
+
+    def place(self, name: bytes, bucket: str | None = None) -> tuple[str, str] | None:
+        """The escaped path below the root of a name that is relative to it or absolute, and its last part; None for the root.
+
+        Raises ValueError for a name outside of the root.
+        """
+        if bucket is not None:
+            raise ValueError(f"it is of the bucket {bucket}, and the source is a directory")
+        if name.startswith(b"/"):
+            if name != self._root and not name.startswith(self._root.rstrip(b"/") + b"/"):
+                raise ValueError(f"{escape(name)} is not below {os.fsdecode(self._root)}")
+            name = name[len(self._root) :]
+        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+        if b".." in parts or any(b"\0" in part for part in parts):
+            raise ValueError(f"{escape(name)} has a segment '..' or a NUL")
+        names = [escape(part) for part in parts]
+        return ("/".join(names), names[-1]) if names else None
+
+    def entry(self, path: str) -> Entry:
+        """What is at a path now. Raises FileError; Vanished when nothing is."""
+        where = self._where(path)
+        with self._if_mounted(), _told(path):
+            status = os.lstat(where)
+        if stat_bits.S_ISLNK(status.st_mode) and self._follows:
+            status = target_status(self._root, os.path.dirname(where), os.path.basename(where)) or status
+        return Entry(path.rpartition("/")[2], _kind(status.st_mode), status.st_size, _modified_at(status))
+
     @contextmanager
     def _opened(self, where: bytes) -> Iterator[int]:
         """A descriptor of a directory; what was a directory and is a link now is gone."""

@@ -24,6 +24,8 @@ class S3Source:
         self._prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
         self._bucket = Bucket(name, settings)
 
+    shared_suffix = keys.SLASH
+
     def check(self) -> None:
         self._bucket.check(self._prefix)
 
@@ -35,6 +37,11 @@ class S3Source:
         """What a file is now. Raises FileError; Vanished when it is gone."""
         return self.open(path).stat()
 
+    def entry(self, path: str) -> Entry:
+        """What an object is now. Raises FileError; Vanished when it is gone."""
+        now = self.look(path)
+        return Entry(path.rpartition("/")[2], REGULAR, now.size, now.modified_at, now.tag)
+
     def open(self, path: str, seen: Stat | None = None) -> S3File:
         return S3File(self._bucket, self._key(path), path, seen)
 
@@ -42,11 +49,18 @@ class S3Source:
         """The path that an S3 resource of iRODS knows an object by: /bucket/key."""
         return checked_physical(path, f"/{self._bucket.name}/{self._key(path)}")
 
-    def path_of(self, bucket: str, key: str) -> str | None:
-        """The path of an object that a notice names by its key; None when it is not of this source or stands for a directory."""
-        if bucket != self._bucket.name or not key.startswith(self._prefix) or key.endswith("/"):
-            return None
-        return keys.path_of(key[len(self._prefix) :])
+    def place(self, name: bytes, bucket: str | None = None) -> tuple[str, str] | None:
+        """The path of an object that shares its key with no prefix, and what its key has after the last '/'.
+
+        `name` is what its key has below the source's prefix; with the name of a bucket, its whole key. None for another bucket
+        or prefix, and for the prefix itself. Raises ValueError for what is no UTF-8.
+        """
+        key = name.decode()
+        if bucket is not None:
+            if bucket != self._bucket.name or not key.startswith(self._prefix):
+                return None
+            key = key[len(self._prefix) :]
+        return None if not key else (keys.path_of(key), key.rpartition("/")[2])
 
     def _prefix_of(self, directory: str) -> str:
         return self._prefix + self._told(keys.prefix_of, directory)

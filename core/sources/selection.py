@@ -11,6 +11,7 @@ from core.filters import excluded, filter_of
 from core.settings import JobSettings
 from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
 from core.sources.filesystem import FilesystemSource
+from core.sources.promised import Promised
 
 
 @runtime_checkable
@@ -31,6 +32,8 @@ def selected(source: Source, settings: JobSettings) -> Source:
     """The source as the job wants it; itself where the job takes all. Raises UsageError for a bad pattern."""
     if settings.symlinks == "follow" and isinstance(source, FilesystemSource):
         source = source.following()
+    if settings.manifest is not None:
+        source = Promised(source)
     if filter_of(settings).takes_all and settings.sentinel is None:
         return source
     # by its own time a directory tells nothing of ages, nor of what links lead to

@@ -22,12 +22,13 @@ def group() -> None:
 
 
 @contextmanager
-def opened(settings: InventorySettings) -> Iterator[Database]:
-    """The inventory, its schema checked. Raises Unavailable and SchemaError."""
+def opened(settings: InventorySettings, *, queue: bool = False) -> Iterator[Database]:
+    """The inventory, its schema checked, with `queue` for statements as the pods have them. Raises Unavailable and SchemaError."""
     from inventory import schema
     from inventory.engine import Database
 
-    database = Database(settings.connection_url(), connect_timeout_seconds=settings.connect_timeout_seconds)
+    url = settings.connection_url()
+    database = Database(url, queue=queue, connect_timeout_seconds=settings.connect_timeout_seconds)
     try:
         schema.check(database)
         yield database

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +12,7 @@ import click
 from core.errors import UsageError
 from core.settings import DeleteMode, Operation, Settings, VerifyLevel
 from scripts.frame import Invocation
+from scripts.jobs.add import check, feed, placing
 from scripts.jobs.filtering import filter_options, given
 from scripts.jobs.group import group, opened
 from scripts.jobs.handler import choose
@@ -52,6 +53,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--priority", type=int, help="Jobs of a higher priority go first.")
 @click.option("--max-in-flight", type=int, help="So many files of the job are worked on at the same time, at most.")
 @click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="A list that names the files: nothing else is looked for."
+)
 @click.option("--if-new", is_flag=True, help="Leave a job of that name alone, instead of refusing.")
 @click.option(
     "--event-handler", help="The file of an event handler; loaders have the same one on loader.handlers_folder."
@@ -68,19 +72,29 @@ def start(
     unreadable, a collection in an unknown zone or without permission, a resource that does not take the operation, a name in
     use. With --wait the exit code says whether files failed, as that of `ingest job watch` does.
     """
+    manifest: Path | None = options.pop("manifest")
+    if manifest is not None:
+        options["manifest"] = str(manifest.absolute())
     settings = invocation.settings(given(options))
-    with opened(settings.inventory) as database:
+    with opened(settings.inventory, queue=settings.job.manifest is not None) as database:
         job = _existing(database, source, name) if if_new else None
         if job is not None:
             click.echo(f"job {job.name} exists already, {job.state}")
         else:
-            job = begin(database, settings, source, collection, name)
+            job = begin(database, settings, source, collection, name, feeds=True)
             click.echo(f"started job {job.name}: {job.source_url} → {job.target_collection}, {job.settings.operation}")
+            if job.settings.manifest is not None:
+                click.echo(feed(database, job, Path(job.settings.manifest), settings.s3))
         return follow(database, job.name, until_idle=True) if wait else 0
 
 
-def begin(database: Database, settings: Settings, source: str, collection: str, name: str | None) -> Job:
-    """Check all that can be checked before the first file, and start a job. Raises UsageError and Unavailable."""
+def begin(
+    database: Database, settings: Settings, source: str, collection: str, name: str | None, *, feeds: bool = False
+) -> Job:
+    """Check all that can be checked before the first file, and start a job. Raises UsageError and Unavailable.
+
+    `feeds` says that the caller brings in the files of the job's manifest.
+    """
     from core.irods import Gateway
     from core.sources.selection import selected
     from core.sources.urls import open_source, source_url
@@ -91,6 +105,8 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     if jobs.find(database, chosen) is not None:
         raise UsageError(f"job {chosen!r} exists already", "choose another --name, or see `ingest job list`")
     selected(open_source(url, settings.s3), settings.job).check()
+    if settings.job.manifest is not None:
+        _check_manifest(url, settings, feeds=feeds)
     settings, handler = choose(settings, chosen, url, collection)
     gateway = Gateway(settings.irods, as_user=settings.job.client)
     try:
@@ -105,6 +121,17 @@ def begin(database: Database, settings: Settings, source: str, collection: str, 
     finally:
         gateway.close()
     return jobs.start(database, chosen, url, collection, settings.job, handler=handler)
+
+
+def _check_manifest(url: str, settings: Settings, *, feeds: bool) -> None:
+    if not feeds:
+        raise UsageError("a manifest is read where the command is run", "use `ingest job start --manifest`")
+    if settings.job.rescan_seconds is not None:
+        raise UsageError(
+            "a job by manifest does not look again", "leave out --rescan; `ingest job add` reads one again"
+        )
+    assert settings.job.manifest is not None
+    check(placing(url, settings.job, settings.s3), Path(settings.job.manifest))
 
 
 def _name(url: str, name: str | None) -> str:
