@@ -143,6 +143,9 @@ class IrodsSettings(Section):
     bundles: bool = True
     """Put and verify small files by bundles (665, 666), which do not fire the put and checksum PEPs. false: one by
     one."""
+    bundle_checksums: bool = True
+    """Record the checksums of files put in bundles in the catalogue (688), where other clients and the verify level catalog want
+    them. false: a third faster. Verification at rehash compares the bytes with the inventory's checksums in both cases."""
 
 
 class BundleSettings(Section):

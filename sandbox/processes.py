@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +37,27 @@ def end_with_parent(number: int) -> Callable[[], None] | None:
     return ask
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Keep what ends this process waiting until the end of the block.
+
+    An exception that a handler raises in the middle of a fork is swallowed there: the signal would be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for code in came:
+            signal.raise_signal(code)
+
+
 @dataclass
 class Process:
     """One child: what to run, and what runs."""
@@ -49,7 +72,7 @@ class Process:
 
     def start(self) -> None:
         """Start it in a session of its own, so that Ctrl-C at the terminal reaches the starter alone."""
-        with self.log.open("ab") as out:
+        with self.log.open("ab") as out, signals_held():
             self.running = subprocess.Popen(
                 self.arguments,
                 env=dict(self.environment),

@@ -79,9 +79,9 @@ class Bench:
         self.sandbox = sandbox
         self.folder = folder
 
-    def gateway(self, stack: ExitStack) -> Gateway:
-        """A connected gateway."""
-        gateway = stack.enter_context(Gateway(self.settings))
+    def gateway(self, stack: ExitStack, **changes: object) -> Gateway:
+        """A connected gateway, with some settings changed."""
+        gateway = stack.enter_context(Gateway(self.settings.model_copy(update=changes)))
         gateway.server()
         gateway.check_resource("demoResc", "put")
         gateway.make_collections(gateway.staging)

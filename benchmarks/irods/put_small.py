@@ -53,11 +53,11 @@ def single(server: Bench, size: int) -> Way:
     return Way("606 with end-to-end checksum", connect, plain=True)
 
 
-def bundles(server: Bench, size: int, count: int) -> Way:
-    """put_bundle."""
+def bundles(server: Bench, size: int, count: int, *, recorded: bool) -> Way:
+    """put_bundle, with the checksums in the catalogue or without."""
 
     def connect(stack: ExitStack) -> Work:
-        gateway = server.gateway(stack)
+        gateway = server.gateway(stack, bundle_checksums=recorded)
 
         def work(collection: str, numbers: Sequence[int]) -> None:
             for start in range(0, len(numbers), count):
@@ -71,7 +71,7 @@ def bundles(server: Bench, size: int, count: int) -> Way:
 
         return work
 
-    return Way(f"bundles of {count}, catalogue checksums", connect)
+    return Way(f"bundles of {count}, {'catalogue checksums' if recorded else 'no catalogue checksums'}", connect)
 
 
 def icommand(server: Bench, files: int, size: int, *flags: str) -> Way:
@@ -103,7 +103,8 @@ def main() -> None:
             plain(server, given.size),
             plain(server, given.size, regChksum=""),
             single(server, given.size),
-            bundles(server, given.size, given.bundle),
+            bundles(server, given.size, given.bundle, recorded=True),
+            bundles(server, given.size, given.bundle, recorded=False),
         ]
         if shutil.which("iput"):
             ways += [icommand(server, given.plain, given.size, "-K", "-r")]

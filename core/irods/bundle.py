@@ -60,6 +60,8 @@ class Bundling:
     max_bytes: int
     """Of one tar in memory."""
     resources: Mapping[str, Resource]
+    checksums: bool = True
+    """Whether the catalogue gets the checksums of what was unpacked."""
 
 
 def put_bundle(
@@ -202,7 +204,7 @@ def _deliver(session: Session, collection: str, files: Sequence[SmallFile], how:
         if not suits(how.resources[staged.resource], how.resources):
             return set()
         _unpack(session, tar, collection, overwrite=how.overwrite)
-        return _record(session, collection, files, staged)
+        return _record(session, collection, files, staged, checksums=how.checksums)
     finally:
         # what stays behind is found by remove_stale
         with suppress(FileError):
@@ -218,8 +220,10 @@ def _unpack(session: Session, tar: str, collection: str, *, overwrite: bool) -> 
         )
 
 
-def _record(session: Session, collection: str, files: Sequence[SmallFile], staged: Replica) -> set[str]:
-    """Look the members up and set their checksums; those that are as they should be."""
+def _record(
+    session: Session, collection: str, files: Sequence[SmallFile], staged: Replica, *, checksums: bool
+) -> set[str]:
+    """Look the members up and set their checksums, if wanted; those that are as they should be."""
     shown = _shown(session, collection, files, staged)
     expected = {paths.logical_path(collection, file.relative): file for file in files}
     good = {
@@ -231,6 +235,8 @@ def _record(session: Session, collection: str, files: Sequence[SmallFile], stage
         and rows[0].size == len(expected[path].data)
         and rows[0].hierarchy == staged.hierarchy
     }
+    if not checksums:
+        return {expected[path].relative for path in good}
     recorded: set[str] = set()
     for batch in batches.chunks(sorted(good), BULK_ROWS):
         rows = [

@@ -321,7 +321,8 @@ class Gateway:
 
         def work() -> list[Outcome]:
             limit = self._settings.single_buffer_bytes
-            how = Bundling(self._staging, resource, overwrite, limit, self._zone.known(resource))
+            known, recorded = self._zone.known(resource), self._settings.bundle_checksums
+            how = Bundling(self._staging, resource, overwrite, limit, known, recorded)
             outcomes = bundle.put_bundle(self._session, collection, files, how, self._features)
             return annotate_done(self._session, [(f"{collection}/{file.relative}", file) for file in files], outcomes)
 

@@ -166,8 +166,11 @@ def unlock(db: sqlite3.Connection, data_id: int, number: int, status: int, sibli
 
 
 def delete_row(db: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """Unregister one replica; with the last one go access and metadata of the object. Within a change."""
-    db.execute("delete from replicas where data_id = ? and repl_num = ?", (row["data_id"], row["repl_num"]))
+    """Unregister one replica; with the last one go access and metadata of the object. Within a change; somebody else may have
+    been faster."""
+    gone = db.execute("delete from replicas where data_id = ? and repl_num = ?", (row["data_id"], row["repl_num"]))
+    if gone.rowcount == 0:
+        raise IrodsError(Code.CAT_NO_ROWS_FOUND)
     if db.execute("select 1 from replicas where data_id = ?", (row["data_id"],)).fetchone() is None:
         db.execute("delete from access where object_id = ?", (row["data_id"],))
         db.execute("delete from metamap where object_id = ?", (row["data_id"],))

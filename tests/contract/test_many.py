@@ -165,6 +165,20 @@ def test_more_than_fits_one_tar(irods_settings: IrodsSettings, home: str, resour
         check_all(gateway, home, files)
 
 
+def test_a_bundle_that_leaves_the_checksums_to_verification(
+    irods_settings: IrodsSettings, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = small_files(["a", "b/c", "b/d"])
+    with Gateway(irods_settings.model_copy(update={"bundle_checksums": False})) as opened:
+        gateway = with_own_staging(opened, home)
+        assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+        assert [gateway.replicas(f"{home}/{file.relative}")[0].checksum for file in files] == [None] * 3
+        vault_file(f"{home}/b/d").write_bytes(b"x" * 100)
+        good, bad = gateway.verify_many(home, expected(files)[:2]), gateway.verify_many(home, expected(files)[2:])
+    assert good == verified(files[:2])
+    assert isinstance(bad[0], Mismatched)
+
+
 def test_existing_objects_are_skipped_and_the_others_arrive(either: Gateway, home: str, resource: str) -> None:
     files = small_files([f"f{index}" for index in range(10)])
     other = b"somebody's"
