@@ -66,16 +66,17 @@ class _Named(Protocol):
 
 
 Any_ = TypeVar("Any_", bound=_Named)
+Object = TypeVar("Object", bound=_Named)
 
 
 @dataclass(slots=True)
-class Said:
+class Said(Generic[Object]):
     """What is said about one name; None where it is not known."""
 
     name: str
     row: Row | None = None
     entry: Entry | None = None
-    held: Held | None = None
+    held: Object | None = None
 
 
 class _Ahead(Generic[Any_]):
@@ -93,7 +94,7 @@ class _Ahead(Generic[Any_]):
         return taken
 
 
-def merged(rows: Iterator[Row], entries: Iterator[Entry], held: Iterator[Held]) -> Iterator[Said]:
+def merged(rows: Iterator[Row], entries: Iterator[Entry], held: Iterator[Object]) -> Iterator[Said[Object]]:
     """What the three say about each name, in order; each stream is in the order of names."""
     row, entry, object_ = _Ahead(rows), _Ahead(entries), _Ahead(held)
     while heads := [head.next.name for head in (row, entry, object_) if head.next is not None]:
@@ -109,7 +110,7 @@ class Rules:
     deletes: bool
 
 
-def judge(said: Said, rules: Rules) -> tuple[Kind, str] | None:
+def judge(said: Said[Held], rules: Rules) -> tuple[Kind, str] | None:
     """What is wrong with a name, with a detail; None when all agree."""
     row, entry, held = said.row, said.entry, said.held
     if row is None:

@@ -61,6 +61,14 @@ class Filter:
             not self.by_age or self._fits_age(entry, time.time() if now is None else now)
         )
 
+    def why_not(self, path: str, entry: Entry) -> str:
+        """Why an entry that is not taken is not: by its type, name, size or age."""
+        if entry.kind in self._kinds:
+            return "type"
+        if self._by_name and self.leaves_out(path, entry.kind == DIRECTORY):
+            return "name"
+        return "age" if self._fits_size(entry) else "size"
+
     def leaves_out(self, path: str, is_directory: bool) -> bool:
         """Whether the name alone says no. Includes choose files; directories are descended into unless they are excluded."""
         if not self._hidden and path.rpartition("/")[2].startswith("."):

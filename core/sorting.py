@@ -6,7 +6,7 @@ import heapq
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
@@ -37,6 +37,11 @@ def sorted_stream(items: Iterable[Item], key: Callable[[Item], Any], in_memory: 
             run = sorted(islice(source, in_memory), key=key)
         first.clear()
         yield from heapq.merge(*(_read(file) for file in runs), key=key)
+
+
+def begun(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the first of them read by now."""
+    return chain(list(islice(items, 1)), items)
 
 
 def _read(file: IO[bytes]) -> Iterator[Any]:

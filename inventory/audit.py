@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Protocol, TypeVar
+from itertools import islice
+from typing import Protocol
 
 from core.compare import SEEN_BY_A_SCAN, Held, Kind, Row, Rules, Said, judge, merged
 from core.errors import FileError, Outage, Unavailable, Vanished
-from core.sorting import sorted_stream
+from core.sorting import begun, sorted_stream
 from core.sources.base import DIRECTORY, REGULAR, Entry, Source
 from inventory import audit_rows
 from inventory.audit_rows import Directory
@@ -25,7 +25,6 @@ CHUNK = 1000
 """Disagreements looked up again at a time."""
 NOT_OURS = ".ingest_staging"
 """A collection of the loaders' own, below a user's home."""
-Item = TypeVar("Item")
 
 
 class Catalogue(Protocol):
@@ -134,10 +133,10 @@ class Audit:
             yield held
 
     def _directory(self, directory: Directory) -> Iterator[Finding]:
-        rows = _begun(self._rows(directory))  # before the listings: what is loaded by now is in them
+        rows = begun(self._rows(directory))  # before the listings: what is loaded by now is in them
         strangers: list[str] = []
         try:
-            entries = _begun(self._entries(directory.path, strangers))
+            entries = begun(self._entries(directory.path, strangers))
         except Outage:
             raise
         except Vanished:
@@ -180,13 +179,13 @@ class Audit:
         known = audit_rows.known_directories(self._database, self._job.id, paths) if paths else set()
         return [path for path in paths if path not in known]
 
-    def _suspects(self, said: Iterable[Said]) -> Iterator[tuple[Said, Kind, str]]:
+    def _suspects(self, said: Iterable[Said[Held]]) -> Iterator[tuple[Said[Held], Kind, str]]:
         for one in said:
             judged = judge(one, self._rules)
             if judged is not None:
                 yield one, *judged
 
-    def _looked_at_again(self, directory: Directory, suspects: list[tuple[Said, Kind, str]]) -> Iterator[Finding]:
+    def _looked_at_again(self, directory: Directory, suspects: list[tuple[Said[Held], Kind, str]]) -> Iterator[Finding]:
         due, rows = audit_rows.again(self._database, directory, [said.name for said, _, _ in suspects])
         for said, kind, detail in suspects:
             now = rows.get(said.name)
@@ -219,8 +218,3 @@ class Audit:
 
 def _join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
-
-
-def _begun(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the first of them read by now."""
-    return chain(list(islice(items, 1)), items)

@@ -19,6 +19,7 @@ from core.errors import FileError, Permanent
 from core.irods import AVU, Access, Exists, Gateway, Registration, SmallFile
 from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
 from core.paths import check_logical, logical_path
+from core.planned import APPEND_BYTES
 from core.settings import IrodsSettings
 from core.sources.base import Source, SourceFile, Stat
 from inventory.claims import ClaimedFile
@@ -27,8 +28,6 @@ from loader.promise import Passing, checked
 
 log = structlog.get_logger()
 Prepared = TypeVar("Prepared")
-APPEND_BYTES = 1024 * 1024
-"""Up to this size a file is put whole by one call, which costs less than proving that its beginning is unchanged."""
 READ_BYTES = 4 * 1024 * 1024
 """How much of a file is read at a time when it is only hashed."""
 

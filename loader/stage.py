@@ -11,6 +11,7 @@ from core.handlers.api import FILE_EVENTS, LIMITS
 from core.handlers.folder import HandlersFolder
 from core.irods import ExtraStreams
 from core.outcome import Done, Outcome, Released
+from core.planned import APPEND_BYTES
 from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result, Stage
@@ -23,7 +24,6 @@ from loader.delete import Deletion, delete
 from loader.files import FileWork
 from loader.handlers.helper import Helpers
 from loader.handlers.messages import Item
-from loader.load import APPEND_BYTES
 from loader.pass_events import PassEvents
 from loader.units import Together, cut
 

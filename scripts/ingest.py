@@ -19,6 +19,7 @@ from scripts import (
     handler,
     jobs,
     migrate,
+    plan,
     report,
     sandbox_servers,
     schema,
@@ -54,6 +55,7 @@ ingest.add(schema.group, "Set up")
 ingest.add(doctor.doctor, "Set up")
 ingest.add(completion.completion, "Set up")
 ingest.add(jobs.group, "Ingest")
+ingest.add(plan.plan, "Ingest")
 ingest.add(handler.group, "Ingest")
 ingest.add(migrate.group, "Set up")
 ingest.add(dump.dump, "Look")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from core.errors import UsageError
 from scripts.dump import COLUMNS, one_line, row_of
 from scripts.failures import group_json
 from scripts.frame import Invocation
 from scripts.jobs import named, opened
+from scripts.output import written
 from scripts.report_html import write_html
 
 if TYPE_CHECKING:
@@ -62,7 +59,7 @@ def report(invocation: Invocation, job: str, form: str, output: Path | None, sou
     with opened(settings.inventory) as database:
         chosen = named(database, job)
         witnesses = _ask(chosen, settings, source, catalogue)
-        with _target(output) as out, snapshot(database, chosen) as made:
+        with written(output) as out, snapshot(database, chosen) as made:
             {"html": write_html, "csv": _write_csv, "jsonl": _write_jsonl}[form](made, witnesses, out)
             checks = checks_of(made, witnesses)
     agree = all(check["agrees"] for check in checks)
@@ -175,22 +172,3 @@ def _write_csv(report: Report, witnesses: Witnesses, out: TextIO) -> None:
             {"record": "check", "state": agrees, "files": check["files"], "size": check["bytes"], "job": job,
              "path": check["what"], "message": message}
         )  # fmt: skip
-
-
-@contextmanager
-def _target(output: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that gets its name once it is whole."""
-    if output is None:
-        yield sys.stdout
-        return
-    part = output.with_name(f"{output.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(output)
-    except OSError as problem:
-        raise UsageError(f"cannot write {output}: {problem.strerror}", "choose another --output") from problem
-    finally:
-        part.unlink(missing_ok=True)

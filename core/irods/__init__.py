@@ -4,8 +4,10 @@ from core.irods.annotate import AVU, Access, source_path_avu
 from core.irods.append import Appended
 from core.irods.bundle import SmallFile
 from core.irods.errors import Exists, Locked
+from core.irods.foresee import Foresight
 from core.irods.gateway import Gateway
 from core.irods.gateways import Gateways
+from core.irods.inspect import Stored
 from core.irods.plain import plain_session
 from core.irods.register import Registration
 from core.irods.replicas import Replica, Status
@@ -21,6 +23,7 @@ __all__ = [
     "Exists",
     "Expected",
     "ExtraStreams",
+    "Foresight",
     "Gateway",
     "Gateways",
     "Locked",
@@ -29,6 +32,7 @@ __all__ = [
     "Server",
     "SmallFile",
     "Status",
+    "Stored",
     "Verified",
     "plain_session",
     "source_path_avu",

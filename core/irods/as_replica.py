@@ -30,7 +30,7 @@ def register_as_replica(session: Session, row: Registration, resource: Resource,
         with session.patient(row.size):
             _add(session, row, resource)
     after = replicas.replicas(session, row.path)
-    mine = _mine(row, resource, [found for found in after if found.resource_id in leaves])
+    mine = own_replica(row, resource, [found for found in after if found.resource_id in leaves])
     if row.checksum is None and mine.number not in {found.number for found in before}:
         # the server may have read the file just now, because an older replica has a checksum
         row = replace(row, checksum=mine.checksum)
@@ -45,7 +45,8 @@ def _add(session: Session, row: Registration, resource: Resource) -> None:
         )
 
 
-def _mine(row: Registration, resource: Resource, here: list[Replica]) -> Replica:
+def own_replica(row: Registration, resource: Resource, here: list[Replica]) -> Replica:
+    """The one of the replicas on that resource that this registration made; `Permanent` when there are only others."""
     for found in here:
         if found.physical_path == row.physical_path:
             return found

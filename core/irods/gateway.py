@@ -31,6 +31,8 @@ from core.irods.annotate import AVU, Access, annotate, annotate_done, read_metad
 from core.irods.append import Appended, append
 from core.irods.bundle import Bundling, SmallFile
 from core.irods.features import Features
+from core.irods.foresee import Foresight
+from core.irods.inspect import Stored
 from core.irods.probe import probe
 from core.irods.register import Registration
 from core.irods.replicas import Replica
@@ -41,7 +43,7 @@ from core.irods.verify import Verified, Wanted
 from core.irods.verify_many import Expected, How, verify_many
 from core.irods.zone import Zone
 from core.outcome import Outcome
-from core.settings import IrodsSettings, VerifyLevel
+from core.settings import IrodsSettings, Operation, VerifyLevel
 
 STAGING = ".ingest_staging"
 
@@ -367,6 +369,17 @@ class Gateway:
     def objects_in(self, collection: str) -> Iterator[Held]:
         """The data objects of one collection in the order of their names, in bounded memory (702)."""
         return inspect.objects_in(self._session, collection)
+
+    def stored_in(self, collection: str) -> Iterator[Stored]:
+        """The data objects of one collection with their replicas, in the order of their names, in bounded memory (702)."""
+        return inspect.stored_in(self._session, collection)
+
+    def foresight(self, operation: Operation, resource: str | None) -> Foresight:
+        """What an operation of a job would do with a file, by what iRODS has; changes nothing. `Permanent` for a wrong
+        resource."""
+        registers = operation.startswith("register")
+        on = self._zone.resource(resource) if registers else None
+        return Foresight(operation, resource, on, self._zone.known(resource), self._zone.leaves(resource))
 
     def tally(self, collection: str) -> dict[str, tuple[int, int]]:
         """Good replicas below a collection and their bytes, by resource hierarchy (702)."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import NamedTuple
 
 from core.compare import Held
 from core.irods.queries import Column, equal, pages, subtree, tallies
+from core.irods.replicas import COLUMNS, Replica, replica_from
 from core.irods.session import Session
 from core.sorting import sorted_stream
 
 GOOD = "1"
+IN_MEMORY = 50_000
+"""Replicas with all their columns held at a time, of some 1 kB each."""
 
 
 def collections_below(session: Session, collection: str) -> Iterator[str]:
@@ -33,6 +37,20 @@ def objects_in(session: Session, collection: str) -> Iterator[Held]:
         listed = list(replicas)
         good = [row for row in listed if row[2] == GOOD]
         yield Held(name, tuple(int(row[3]) for row in good), tuple(row[4] for row in good if row[4]), len(listed))
+
+
+class Stored(NamedTuple):
+    """A data object with all its replicas, by number."""
+
+    name: str
+    replicas: list[Replica]
+
+
+def stored_in(session: Session, collection: str) -> Iterator[Stored]:
+    """As `objects_in`, with all that is known of each replica."""
+    rows = pages(session, (Column.DATA_NAME, *COLUMNS), [(Column.COLL_NAME, equal(collection))])
+    for name, listed in groupby(sorted_stream(rows, lambda row: row[:2], IN_MEMORY), key=lambda row: row[0]):
+        yield Stored(name, sorted((replica_from(row[1:]) for row in listed), key=lambda replica: replica.number))
 
 
 def tally(session: Session, collection: str) -> dict[str, tuple[int, int]]:

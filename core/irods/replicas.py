@@ -61,7 +61,7 @@ class Replica:
         return self.hierarchy.partition(";")[0]
 
 
-_COLUMNS = (
+COLUMNS = (
     Column.DATA_REPL_NUM,
     Column.DATA_SIZE,
     Column.DATA_REPL_STATUS,
@@ -72,9 +72,11 @@ _COLUMNS = (
     Column.DATA_PATH,
     Column.DATA_MODIFY_TIME,
 )
+"""What `replica_from` takes."""
 
 
-def _replica(row: tuple[str, ...]) -> Replica:
+def replica_from(row: tuple[str, ...]) -> Replica:
+    """A row with these columns."""
     return Replica(
         number=int(row[0]),
         size=int(row[1]),
@@ -92,15 +94,17 @@ def replicas(session: Session, path: str) -> list[Replica]:
     """The replicas of one data object, by number; [] when there is none. One round trip (702)."""
     collection, name = paths.split(path)
     conditions = [(Column.COLL_NAME, equal(collection)), (Column.DATA_NAME, equal(name))]
-    return sorted(map(_replica, select(session, _COLUMNS, conditions, path=path)), key=lambda replica: replica.number)
+    return sorted(
+        map(replica_from, select(session, COLUMNS, conditions, path=path)), key=lambda replica: replica.number
+    )
 
 
 def listing(session: Session, conditions: Sequence[tuple[Column, str]]) -> dict[str, list[Replica]]:
     """The replicas of all data objects that meet the conditions, by logical path; one round trip (702) for 2,000 of
     them."""
     found: dict[str, list[Replica]] = {}
-    for row in select(session, (*_COLUMNS, Column.COLL_NAME, Column.DATA_NAME), conditions):
-        found.setdefault(f"{row[-2]}/{row[-1]}", []).append(_replica(row[:-2]))
+    for row in select(session, (*COLUMNS, Column.COLL_NAME, Column.DATA_NAME), conditions):
+        found.setdefault(f"{row[-2]}/{row[-1]}", []).append(replica_from(row[:-2]))
     for rows in found.values():
         rows.sort(key=lambda replica: replica.number)
     return found
@@ -143,9 +147,9 @@ def replicas_each(session: Session, wanted: Collection[str]) -> dict[str, list[R
         [(Column.COLL_NAME, equal(collection)), (Column.DATA_NAME, equal(name))]
         for collection, name in map(paths.split, single)
     ]
-    for path, rows in zip(single, select_each(session, _COLUMNS, conditions), strict=True):
+    for path, rows in zip(single, select_each(session, COLUMNS, conditions), strict=True):
         if rows:
-            found[path] = sorted(map(_replica, rows), key=lambda replica: replica.number)
+            found[path] = sorted(map(replica_from, rows), key=lambda replica: replica.number)
     return found
 
 

@@ -40,6 +40,11 @@ def source_path(url: str, path: str) -> bytes:
     return place + unquote_to_bytes(parts.path).rstrip(b"/") + b"/" + unescape(path)
 
 
+def source_name(url: str, name: str) -> bytes:
+    """The bytes of a name at a source; `name` is escaped."""
+    return os.fsencode(key_of(name)) if url.startswith("s3://") else unescape(name)
+
+
 def open_source(url: str, s3: S3Settings) -> Source:
     """The source behind a job's URL. Raises UsageError for an unknown scheme."""
     if url.startswith("s3://"):

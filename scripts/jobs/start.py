@@ -16,11 +16,12 @@ from scripts.jobs.add import check, feed, placing
 from scripts.jobs.filtering import filter_options, given
 from scripts.jobs.group import group, opened
 from scripts.jobs.handler import choose
+from scripts.jobs.planning import foretell, plan_options
 from scripts.jobs.watch import follow
 
 if TYPE_CHECKING:
     from inventory.engine import Database
-    from inventory.jobs import Job
+    from inventory.jobs import HandlerRecord, Job
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -62,9 +63,21 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 )
 @click.option("--extract-metadata", help="module:function that gives the metadata and access of each file.")
 @click.option("--wait", is_flag=True, help="Return when the job is at its end, showing how far it is.")
+@click.option("--dry-run", is_flag=True, help="Start nothing, and say what would be done: `ingest plan`.")
+@plan_options
 @click.pass_obj
 def start(
-    invocation: Invocation, /, source: str, collection: str, name: str | None, if_new: bool, wait: bool, **options: Any
+    invocation: Invocation,
+    /,
+    source: str,
+    collection: str,
+    name: str | None,
+    if_new: bool,
+    wait: bool,
+    dry_run: bool,
+    output: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Bring SOURCE, a directory, file:// URL or s3://bucket/prefix, into COLLECTION.
 
@@ -76,6 +89,10 @@ def start(
     if manifest is not None:
         options["manifest"] = str(manifest.absolute())
     settings = invocation.settings(given(options))
+    if dry_run:
+        return plan(settings, source, collection, name, output, as_json)
+    if output is not None or as_json:
+        raise UsageError("--output and --json are for plans", "add --dry-run")
     with opened(settings.inventory, queue=settings.job.manifest is not None) as database:
         job = _existing(database, source, name) if if_new else None
         if job is not None:
@@ -95,7 +112,17 @@ def begin(
 
     `feeds` says that the caller brings in the files of the job's manifest.
     """
-    from core.irods import Gateway
+    from inventory import jobs
+
+    settings, chosen, url, handler = check_start(database, settings, source, collection, name, feeds=feeds)
+    return jobs.start(database, chosen, url, collection, settings.job, handler=handler)
+
+
+def check_start(
+    database: Database, settings: Settings, source: str, collection: str, name: str | None, *, feeds: bool
+) -> tuple[Settings, str, str, HandlerRecord | None]:
+    """Check all that can be checked before the first file: the settings as the event handler wants them, the job's name, the
+    source's URL, and the record of the handler. Raises UsageError and Unavailable."""
     from core.sources.selection import selected
     from core.sources.urls import open_source, source_url
     from inventory import jobs
@@ -108,8 +135,15 @@ def begin(
     if settings.job.manifest is not None:
         _check_manifest(url, settings, feeds=feeds)
     settings, handler = choose(settings, chosen, url, collection)
-    gateway = Gateway(settings.irods, as_user=settings.job.client)
-    try:
+    check_irods(settings, collection)
+    return settings, chosen, url, handler
+
+
+def check_irods(settings: Settings, collection: str) -> None:
+    """Check what iRODS has to say of a job. Raises UsageError and Unavailable."""
+    from core.irods import Gateway
+
+    with Gateway(settings.irods, as_user=settings.job.client) as gateway:
         if settings.job.client is not None:
             gateway.check_user()
         if settings.job.operation == "verify":
@@ -118,9 +152,13 @@ def begin(
             gateway.check_target(collection)
         if settings.job.resource is not None:
             gateway.check_resource(settings.job.resource, settings.job.operation)
-    finally:
-        gateway.close()
-    return jobs.start(database, chosen, url, collection, settings.job, handler=handler)
+
+
+def plan(settings: Settings, source: str, collection: str, name: str | None, output: str | None, as_json: bool) -> int:
+    """Check all that `start` checks, and tell what it would do instead of doing it; the exit code. Raises as `begin` does."""
+    with opened(settings.inventory) as database:
+        settings, _, url, handler = check_start(database, settings, source, collection, name, feeds=True)
+    return foretell(settings, url, collection, output, as_json, overrides=handler.overrides if handler else ())
 
 
 def _check_manifest(url: str, settings: Settings, *, feeds: bool) -> None:
