@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from core.handlers.folder import HandlersFolder
-from core.irods import Expected, Gateways
+from core.irods import Expected, Gateway, Gateways
 from core.outcome import Dead, Done, Outcome, Released
 from core.paths import logical_path
 from core.settings import JobSettings, VerifyLevel
@@ -98,8 +98,13 @@ class VerifyStage:
         if file.checksum is None and level == "rehash":
             return Dead("no_checksum", f"{file.path}: the inventory has no checksum of the source to compare with")
         path = logical_path(job.target_collection, self._names(job)(file.path))
-        self._gateways.of(job.settings.client).verify(
-            path, size=file.size, checksum=file.checksum, level=level, resource=job.settings.resource
+        self._gateway(job).verify(
+            path,
+            size=file.size,
+            checksum=file.checksum,
+            level=level,
+            resource=_resource(job),
+            as_admin=job.hears("as_user"),
         )
         return Done(level=level)
 
@@ -108,13 +113,18 @@ class VerifyStage:
         names = self._names(job)
         of_one_collection = len({file.directory_id for file in files}) == 1
         directory = files[0].directory if of_one_collection else ""
-        return self._gateways.of(job.settings.client).verify_many(
+        return self._gateway(job).verify_many(
             logical_path(job.target_collection, names(directory)),
             [Expected(names(file.name if directory else file.path), file.size, file.checksum) for file in files],
             level=_level(job.settings, files[0]),
-            resource=job.settings.resource,
+            resource=_resource(job),
             packs=of_one_collection and not job.hears("to_resource"),
+            as_admin=job.hears("as_user"),
         )
+
+    def _gateway(self, job: Job) -> Gateway:
+        """As the job's user; where an event handler names one for each file, as ourselves, a rodsadmin then."""
+        return self._gateways.of(None if job.hears("as_user") else job.settings.client)
 
     def _knows_names(self, job: Job) -> bool:
         """Whether this pod can tell how a job's files are named in iRODS: only a handler with a character map has a say."""
@@ -127,6 +137,11 @@ class VerifyStage:
         if job.handler is None or not job.hears("character_map"):
             return str
         return self._handlers.names(job.handler.file, job.handler.sha256)
+
+
+def _resource(job: Job) -> str | None:
+    """The resource of which a good replica is wanted; any, where an event handler names one for each file."""
+    return None if job.hears("to_resource") else job.settings.resource
 
 
 def _level(settings: JobSettings, file: ClaimedFile) -> VerifyLevel:

@@ -338,6 +338,7 @@ class Gateway:
         level: VerifyLevel = "rehash",
         resource: str | None = None,
         packs: bool = True,
+        as_admin: bool = False,
     ) -> list[Outcome]:
         """Verify many files below `collection` as `verify` does each; one outcome a file: `Done`, `Mismatched`…
 
@@ -348,7 +349,9 @@ class Gateway:
         """
 
         def work() -> list[Outcome]:
-            how = How(level, lambda: self._staging, self._zone.known(), self._zone.leaves(resource), packs)
+            admin = as_admin and self._is_admin
+            leaves = self._zone.leaves(resource)
+            how = How(level, lambda: self._staging, self._zone.known(), leaves, packs and not admin, admin)
             return verify_many(self._session, collection, files, how, self._features)
 
         return batches.all_at_once(files, work)
@@ -393,15 +396,16 @@ class Gateway:
         checksum: str | None,
         level: VerifyLevel = "rehash",
         resource: str | None = None,
+        as_admin: bool = False,
     ) -> Verified:
         """Prove that all good replicas are what the source has; `Mismatch` when not.
 
         catalog: as the catalogue says (702): a good replica, its size, its checksum if it has one. stat: and the vault
         files have that size (629 with no_compute). rehash: and their bytes, read again, have the checksum. With
         `resource` a good replica must lie on it or below it. `checksum` may be None below rehash. A user who may only
-        read can verify at every level.
+        read can verify at every level, and with `as_admin` a rodsadmin who was given no access, by what the server reads.
         """
-        wanted = Wanted(size, checksum, self._zone.leaves(resource))
+        wanted = Wanted(size, checksum, self._zone.leaves(resource), as_admin and self._is_admin)
         return verify.verify(self._session, path, wanted, level)
 
     def remove(self, path: str, *, force: bool) -> None:

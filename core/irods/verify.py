@@ -36,6 +36,8 @@ class Wanted:
     """None where the source's is unknown: then only levels below rehash."""
     leaves: AbstractSet[int] | None = None
     """Ids of the resources of which one must hold a good replica; None for any."""
+    as_admin: bool = False
+    """Ask as a rodsadmin, who need not be given access."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def verify(session: Session, path: str, wanted: Wanted, level: VerifyLevel = "re
     require_checksum(path, wanted, level)
     good = check_catalogue(path, replicas.replicas(session, path), wanted)
     if level == "stat":
-        check_files(session, path, good)
+        check_files(session, path, good, as_admin=wanted.as_admin)
     elif level == "rehash":
         for row in good:
             with session.patient(wanted.size):
@@ -118,24 +120,26 @@ def check_catalogue(path: str, rows: list[Replica], wanted: Wanted) -> list[Repl
     return good
 
 
-def check_files(session: Session, path: str, good: list[Replica]) -> None:
+def check_files(session: Session, path: str, good: list[Replica], *, as_admin: bool = False) -> None:
     """Have the server compare the size of each replica's vault file with the catalogue (629 with no_compute), reading
     none; `Mismatch` of class missing_file or size_mismatch."""
     for row in good:
-        judge(path, row, session.call(Api.DATA_OBJ_CHKSUM, request(path, row, "stat"), path=path, accept=REPORT))
+        asked = request(path, row, "stat", as_admin=as_admin)
+        judge(path, row, session.call(Api.DATA_OBJ_CHKSUM, asked, path=path, accept=REPORT))
 
 
-def stored_checksum(session: Session, path: str, row: Replica) -> str:
+def stored_checksum(session: Session, path: str, row: Replica, *, as_admin: bool = False) -> str:
     """The checksum in the catalogue; where there is none the server reads the replica and stores it (629)."""
     if row.checksum is not None:
         return row.checksum
-    with session.patient(row.size), _explained(session, path, row):
-        return _text(session.call(Api.DATA_OBJ_CHKSUM, _replica_of(path, row, {}), path=path))
+    with session.patient(row.size), _explained(session, path, row, as_admin=as_admin):
+        return _text(session.call(Api.DATA_OBJ_CHKSUM, _replica_of(path, row, {}, as_admin=as_admin), path=path))
 
 
-def request(path: str, row: Replica, level: VerifyLevel) -> Packable:
+def request(path: str, row: Replica, level: VerifyLevel, *, as_admin: bool = False) -> Packable:
     """The call (629) that has the server check one replica against the catalogue, and store nothing."""
-    return _replica_of(path, row, {"verifyChksum": ""} | ({"no_compute": ""} if level == "stat" else {}))
+    keywords = {"verifyChksum": ""} | ({"no_compute": ""} if level == "stat" else {})
+    return _replica_of(path, row, keywords, as_admin=as_admin)
 
 
 def judge(path: str, row: Replica, reply: Reply) -> None:
@@ -168,30 +172,32 @@ def _rehash(session: Session, path: str, row: Replica, wanted: Wanted) -> None:
     checksum = wanted.checksum or ""
     stored = row.checksum
     if stored is not None:
-        judge(path, row, session.call(Api.DATA_OBJ_CHKSUM, request(path, row, "rehash"), path=path, accept=REPORT))
+        asked = request(path, row, "rehash", as_admin=wanted.as_admin)
+        judge(path, row, session.call(Api.DATA_OBJ_CHKSUM, asked, path=path, accept=REPORT))
     else:
         try:
-            stored = stored_checksum(session, path, row)
+            stored = stored_checksum(session, path, row, as_admin=wanted.as_admin)
         except FileError as problem:
             if problem.error not in _NO_RIGHT:
                 raise
             stored = ""  # a reader may not store one
     if not comparable(stored, checksum):
         # a stored value proves the bytes only by its own scheme; reading them proves ours
-        stored, count = _read(session, path, row, checksums.scheme_of(checksum))
+        stored, count = _read(session, path, row, checksums.scheme_of(checksum), as_admin=wanted.as_admin)
         if count != wanted.size:
             raise Mismatch("size_mismatch", f"{path} delivers {count} bytes, its source has {wanted.size}")
     if not checksums.same(stored, checksum):
         raise Mismatch("checksum_mismatch", f"{path} on {row.hierarchy} has {stored}, its source {checksum}")
 
 
-def _read(session: Session, path: str, row: Replica, scheme: str) -> tuple[str, int]:
-    with _explained(session, path, row):
+def _read(session: Session, path: str, row: Replica, scheme: str, *, as_admin: bool) -> tuple[str, int]:
+    with _explained(session, path, row, as_admin=as_admin):
         return objects.read_checksum(session, path, scheme, replica=row.number)
 
 
-def _replica_of(path: str, row: Replica, keywords: dict[str, str]) -> Packable:
-    return messages.data_object(path, keywords | {"replNum": str(row.number)})
+def _replica_of(path: str, row: Replica, keywords: dict[str, str], *, as_admin: bool) -> Packable:
+    admin = {"irodsAdmin": ""} if as_admin else {}
+    return messages.data_object(path, {**keywords, **admin, "replNum": str(row.number)})
 
 
 def _reported(path: str, row: Replica, codes: list[int], words: str) -> FileError:
@@ -206,14 +212,14 @@ def _reported(path: str, row: Replica, codes: list[int], words: str) -> FileErro
 
 
 @contextmanager
-def _explained(session: Session, path: str, row: Replica) -> Iterator[None]:
+def _explained(session: Session, path: str, row: Replica, *, as_admin: bool) -> Iterator[None]:
     """A replica that cannot be read may be missing in its vault, or shorter than the catalogue says."""
     try:
         yield
     except Outage:
         raise
     except FileError:
-        check_files(session, path, [row])
+        check_files(session, path, [row], as_admin=as_admin)
         raise
 
 

@@ -46,6 +46,8 @@ class How:
     leaves: AbstractSet[int] | None
     """As in `verify.Wanted`."""
     packs: bool = True
+    as_admin: bool = False
+    """As in `verify.Wanted`."""
 
 
 def verify_many(
@@ -56,14 +58,18 @@ def verify_many(
     The catalogue is read in bulk. At stat and rehash 50 checks share a round trip; at rehash many small files are read
     by a pack instead. What either finds other than wanted is looked at by itself, which says what exactly is wrong.
     """
-    wanted = {f"{collection}/{file.relative}": Wanted(file.size, file.checksum, how.leaves) for file in files}
+
+    def of(file: Expected) -> Wanted:
+        return Wanted(file.size, file.checksum, how.leaves, how.as_admin)
+
+    wanted = {f"{collection}/{file.relative}": of(file) for file in files}
     try:
         proven = _proven(session, collection, wanted, how, available)
     except Outage as problem:
         return [batches.outcome(problem)] * len(files)
 
     def single(file: Expected) -> str | None:
-        path, its = paths.logical_path(collection, file.relative), Wanted(file.size, file.checksum, how.leaves)
+        path, its = paths.logical_path(collection, file.relative), of(file)
         if path not in proven or wanted[path] != its:
             verify.verify(session, path, its, how.level)
         return file.checksum
@@ -130,7 +136,10 @@ def _checked(
             else:
                 todo.append((path, row))
     for batch in _batches(todo):
-        requests = [(Api.DATA_OBJ_CHKSUM, verify.request(path, row, level)) for path, row in batch]
+        requests = [
+            (Api.DATA_OBJ_CHKSUM, verify.request(path, row, level, as_admin=wanted[path].as_admin))
+            for path, row in batch
+        ]
         with session.patient(sum(row.size for _, row in batch)):
             replies = session.pipeline(requests)
         for (path, row), reply in zip(batch, replies, strict=True):

@@ -234,3 +234,30 @@ def _mismatched(gateway: Gateway, path: str, checksum: str, level: VerifyLevel) 
     except Mismatch:
         return True
     return False
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_rodsadmin_without_access(
+    gateway: Gateway,
+    alices_settings: IrodsSettings,
+    session: Session,
+    other_home: str,
+    resource: str,
+    level: VerifyLevel,
+) -> None:
+    names = [f"f{number}" for number in range(12)]
+    with Gateway(alices_settings) as hers:
+        for name in names:
+            hers.put_bytes(f"{other_home}/{name}", DATA, checksum=CHECKSUM, resource=resource, overwrite=False)
+        # she is no rodsadmin, and verifies as ever
+        hers.verify(f"{other_home}/f0", size=len(DATA), checksum=CHECKSUM, level=level, as_admin=True)
+    (row,) = gateway.replicas(f"{other_home}/f1")
+    replicas.modify(session, f"{other_home}/f1", row, {"chksum": "", "irodsAdmin": ""})
+    if level != "catalog":
+        with pytest.raises(Permanent):
+            gateway.verify(f"{other_home}/f0", size=len(DATA), checksum=CHECKSUM, level=level)
+    gateway.verify(f"{other_home}/f0", size=len(DATA), checksum=CHECKSUM, level=level, as_admin=True)
+    wanted = [Expected(name, len(DATA), CHECKSUM) for name in names]
+    assert gateway.verify_many(other_home, wanted, level=level, as_admin=True) == [Done(CHECKSUM, level)] * 12
+    wanted[3] = Expected("f3", len(DATA), checksum_of(b"other"))
+    assert isinstance(gateway.verify_many(other_home, wanted, level=level, as_admin=True)[3], Mismatched)
