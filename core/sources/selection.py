@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from core.errors import Outage, UsageError, Vanished
 from core.filters import excluded, filter_of
 from core.settings import JobSettings
-from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
+from core.sources.base import WHOLE, Divisible, Entry, Keys, Source, SourceFile, Stat
 from core.sources.filesystem import FilesystemSource
 from core.sources.promised import Promised
 
@@ -55,9 +55,14 @@ class Selection:
             raise UsageError(f"the source has no {self._sentinel}", "mount it, or name another job.sentinel")
 
     def scan(self, directory: str, part: Keys = WHOLE) -> Iterator[Entry]:
+        entries = self._source.scan(directory) if part == WHOLE else self._source.scan(directory, part)
+        chosen = self._chosen(directory, entries)
+        return _DivisibleChoice(chosen, entries) if isinstance(entries, Divisible) else chosen
+
+    def _chosen(self, directory: str, entries: Iterator[Entry]) -> Iterator[Entry]:
         with self._while_present():
             takes, above = self._filter.takes, f"{directory}/" if directory else ""
-            for entry in self._source.scan(directory) if part == WHOLE else self._source.scan(directory, part):
+            for entry in entries:
                 yield entry if takes(above + entry.name, entry) else excluded(entry)
 
     def open(self, path: str, seen: Stat | None = None) -> SourceFile:
@@ -104,3 +109,18 @@ class _DatedSelection(Selection):
         assert isinstance(self._source, _Dated)
         with self._while_present():
             return self._source.directory_modified_at(directory)
+
+
+class _DivisibleChoice(Iterator[Entry]):
+    """What is chosen of a listing that can be cut into parts."""
+
+    def __init__(self, chosen: Iterator[Entry], entries: Divisible) -> None:
+        self._chosen = chosen
+        self._entries = entries
+
+    def __next__(self) -> Entry:
+        return next(self._chosen)
+
+    def divide(self) -> list[Keys]:
+        """End the listing after what was read so far, and cut the rest into parts. Raises FileError."""
+        return self._entries.divide()
