@@ -5,9 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import Outage, Permanent, Unavailable
 from core.irods import Foresight, Replica, Stored
 from core.settings import JobSettings
 from core.sources.base import Entry, SourceFile, Stat
@@ -97,6 +99,32 @@ def test_a_frontier_gives_all_that_is_added_on_the_way_in_order(paths: set[str])
         taken.append(place.path)
         frontier.add(Place(path) for path in paths if path and path.rpartition("/")[0] == place.path)
     assert taken == sorted(paths | {""})
+
+
+class Shut(Tree):
+    """A tree of which one directory cannot be listed."""
+
+    def scan(self, directory: str) -> Iterator[Entry]:
+        if directory == "shut":
+            raise Permanent("EACCES", "shut: Permission denied")
+        return super().scan(directory)
+
+
+def test_what_is_below_a_directory_that_cannot_be_listed_is_unknown() -> None:
+    plan = plan_of(Shut({"a", "shut/b"}), Objects({"shut/c/d", "shut/e", "shut-not/f"}))
+    told = {step.path: (step.action, step.why) for step in plan.steps()}
+    assert told == {"a": ("put", "new"), "shut/": ("unreadable", "EACCES")}
+    assert (plan.totals.only_in_irods, plan.totals.other_collections, plan.totals.directories) == (0, 2, 1)
+
+
+def test_a_source_that_goes_away_ends_the_plan() -> None:
+    class Away(Tree):
+        def scan(self, directory: str) -> Iterator[Entry]:
+            yield Entry("a", "f", 1, 0)
+            raise Outage("source_away", "the source is missing or empty")
+
+    with pytest.raises(Unavailable, match="missing or empty"):
+        list(plan_of(Away(set()), Objects(set())).steps())
 
 
 class Many(Tree):
