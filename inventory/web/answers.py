@@ -1,44 +1,10 @@
-"""What every answer has in common: problems as JSON, times and sizes as people read them."""
+"""What every answer has in common."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from starlette.responses import JSONResponse
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def problem(status: int, error: str, hint: str = "") -> JSONResponse:
     """An error: what is wrong and what to do."""
     return JSONResponse({"error": error, "hint": hint}, status_code=status)
-
-
-def size(number: float) -> str:
-    """Bytes with a unit of 1,024."""
-    for unit in _UNITS[:-1]:
-        if abs(number) < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} {_UNITS[-1]}"
-
-
-def count(number: float) -> str:
-    """A number with its thousands apart."""
-    return f"{number:,.0f}"
-
-
-def span(seconds: float | None) -> str:
-    """Seconds as people say them."""
-    if seconds is None:
-        return "unknown"
-    for whole, part, names in ((86_400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
-        if seconds >= whole:
-            rest = int(seconds % whole // part)
-            return f"{int(seconds // whole)} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
-    return f"{seconds:.0f} s"
-
-
-def moment(at: datetime | None) -> str:
-    """A time, UTC, to the second."""
-    return at.strftime("%Y-%m-%d %H:%M:%S") if at else "—"

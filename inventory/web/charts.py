@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from html import escape
 from math import ceil, log10
 
+from core import readable
 from inventory.activity import Pace, Span
-from inventory.web import answers
 
 WIDTH, HEIGHT = 720, 180
 LONG = 1180
@@ -96,8 +96,8 @@ def time_line(spans: Sequence[Span], now: datetime, minutes: float) -> str:
 def _block(span: Span, y: int, axis: Axis) -> str:
     left, right = axis.x(span.began_at), axis.x(span.ended_at)
     words = (
-        f"{span.pod}: {span.stage} of {span.job}, {answers.count(span.files)} files, {answers.size(span.bytes)}, "
-        f"{answers.count(span.failed)} not done, {answers.moment(span.began_at)} to {answers.moment(span.ended_at)}"
+        f"{span.pod}: {span.stage} of {span.job}, {readable.count(span.files)} files, {readable.size(span.bytes)}, "
+        f"{readable.count(span.failed)} not done, {readable.moment(span.began_at)} to {readable.moment(span.ended_at)}"
     )
     failed = " failed" if span.failed else ""
     return (
@@ -112,12 +112,12 @@ def share(files: Mapping[str, float]) -> str:
     x, parts = 0.0, []
     for state, number in files.items():
         width = 100 * number / total if total else 0.0
-        words = escape(f"{state}: {answers.count(number)}")
+        words = escape(f"{state}: {readable.count(number)}")
         parts.append(
             f'<rect class="state-{escape(state)}" x="{x:.3f}%" width="{width:.3f}%" height="100%"><title>{words}</title></rect>'
         )
         x += width
-    words = ", ".join(f"{state} {answers.count(number)}" for state, number in files.items()) or "no files yet"
+    words = ", ".join(f"{state} {readable.count(number)}" for state, number in files.items()) or "no files yet"
     return f'<svg class="share" role="img" aria-label="{escape(words)}" width="100%" height="12">{"".join(parts)}</svg>'
 
 

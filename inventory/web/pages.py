@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from core import hints
+from core import hints, readable
 from core.errors import UsageError
 from inventory import activity, jobs, queries
 from inventory.engine import Database
 from inventory.explain import explain
 from inventory.jobs import Job
 from inventory.standing import Standing, standings
-from inventory.web import answers, charts
+from inventory.web import charts
 from inventory.web.access import COOKIE, Access, is_same_origin
 from inventory.web.failing import MOST_FILES, failing
 from inventory.web.trace import trace
@@ -42,10 +42,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "size": answers.size,
-        "count": answers.count,
-        "span": answers.span,
-        "moment": answers.moment,
+        "size": readable.size,
+        "count": readable.count,
+        "span": readable.span,
+        "moment": readable.moment,
         "part": lambda text: quote(text, safe=""),
     }
     return environment
@@ -202,10 +202,10 @@ class Pages:
         now = datetime.now(UTC)
         paces = activity.paces(self._database, minutes=minutes, job=job)
         files = charts.rates(
-            paces, now, minutes, "Files a second", lambda pace: pace.files_per_second, answers.count, 1000
+            paces, now, minutes, "Files a second", lambda pace: pace.files_per_second, readable.count, 1000
         )
         data = charts.rates(
-            paces, now, minutes, "Bytes a second", lambda pace: pace.bytes_per_second, answers.size, 1024
+            paces, now, minutes, "Bytes a second", lambda pace: pace.bytes_per_second, readable.size, 1024
         )
         return [Markup(files), Markup(data)]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from core.errors import UsageError
+from core.readable import size, span
 from scripts.frame import Invocation
 from scripts.jobs.group import group, opened
 
@@ -105,7 +105,7 @@ def _facts(standing: Standing) -> dict[str, str]:
         "collection": job.target_collection,
         "operation": f"{settings.operation}, delete mode {settings.delete_mode}, {often}",
         "started": f"{job.started_at:%Y-%m-%d %H:%M:%S} UTC",
-        "elapsed": duration(standing.elapsed_seconds),
+        "elapsed": span(standing.elapsed_seconds),
         "files": f"{done.files:.0f} of {total.files:.0f} done",
         "bytes": f"{size(done.bytes)} of {size(total.bytes)} done",
         "states": " ".join(f"{state}={amount.files:.0f}" for state, amount in standing.states.items()) or "nothing yet",
@@ -145,18 +145,4 @@ def left(standing: Standing) -> str:
         return "time left unknown"
     if seconds == 0:
         return "scanning" if standing.scanning else "nothing left"
-    return f"{'at least ' if standing.scanning else ''}{duration(seconds)} left"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))
-
-
-def size(count: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} PB"
+    return f"{'at least ' if standing.scanning else ''}{span(seconds)} left"

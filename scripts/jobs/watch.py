@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from core.errors import UsageError
+from core.readable import size, span
 from scripts.frame import Invocation
 from scripts.jobs.group import group, opened
-from scripts.jobs.show import duration, left, line, rate, size
+from scripts.jobs.show import left, line, rate
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -83,7 +84,7 @@ def _summary(standing: Standing) -> str:
     hint = f"; see `ingest dump --state dead --job {job.name}`" if standing.has_failures else ""
     return (
         f"job {job.name} is {state}: {done.files:.0f} of {total.files:.0f} files, {size(done.bytes)}"
-        f" in {duration(standing.elapsed_seconds)}; {failed}, {standing.retries} retries{hint}"
+        f" in {span(standing.elapsed_seconds)}; {failed}, {standing.retries} retries{hint}"
     )
 
 
