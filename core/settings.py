@@ -229,6 +229,9 @@ class JobSettings(Section):
     at the attribute irods::automated_ingest::UnicodeEncodeError."""
     rescan_seconds: Seconds | None = None
     """Look at each directory again so long after its last scan. null: one single pass."""
+    notices_queue: Word | None = None
+    """The URL of an SQS queue that the bucket writes its notifications to: what they name is looked at within seconds. The listings
+    every rescan_seconds find what no notice told."""
     manifest: Word | None = None
     """The list that names the job's files, read by `ingest job start` and `ingest job add`: the source is then never listed."""
     include: Patterns = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import cache, partial
 
 import click
 
@@ -22,6 +23,7 @@ def serve(invocation: Invocation, address: str | None, port: int | None) -> None
     """
     import uvicorn
 
+    from core.sources.urls import open_source
     from inventory import schema
     from inventory.engine import Database
     from inventory.jobs import Job
@@ -45,6 +47,7 @@ def serve(invocation: Invocation, address: str | None, port: int | None) -> None
         database,
         start,
         access,
+        cache(partial(open_source, s3=settings.s3)),
         body_bytes=settings.web.max_body_bytes,
         requests_per_minute=settings.web.requests_per_minute,
     )

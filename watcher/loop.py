@@ -23,6 +23,7 @@ from inventory.jobs import Job
 from inventory.listing import ClaimedDirectory, Listing, Merge
 from inventory.pod import Member
 from watcher.ahead import Ahead
+from watcher.notices import Notices
 from watcher.pressure import Pressure
 from watcher.scan import Batch, Complete, Divided, Failed, Part, Passed, Scan, Size
 from watcher.scanned import Scanned
@@ -49,6 +50,7 @@ class WatchLoop:
         self._settings = member.settings.watcher
         self._pressure = Pressure(member.database, self._settings.max_backlog)
         self._scanned = Scanned(member.database, member.worker)
+        self._notices = Notices(member, self._source_of)
         self._held: dict[int, ClaimedDirectory] = {}
         self._ids: deque[int] = deque()  # of directories that are still to be found
         self._places = Places()
@@ -76,6 +78,7 @@ class WatchLoop:
         busy = bool(self._scans) or self._suspect is not None
         if self._scans:
             self._take(self._scans[0])
+        busy = self._notices.step() or busy
         self._scanned.note(now=not busy)
         self._whole = True
         return busy
@@ -93,6 +96,7 @@ class WatchLoop:
 
     def drain(self, seconds: float) -> bool:
         """Give back what is claimed; a step is never interrupted, so there is nothing to wait for."""
+        self._notices.close()
         self._let_go()
         self._scanned.note(now=True)
         return True

@@ -19,16 +19,23 @@ from inventory.engine import Database
 from inventory.web.access import Access, Limits
 from inventory.web.answers import problem
 from inventory.web.pages import Pages
-from inventory.web.rest import Rest, Start, refused
+from inventory.web.rest import Rest, SourceOf, Start, refused
 
 HERE = Path(__file__).parent
 
 
 def create_app(
-    database: Database, start: Start, access: Access, *, body_bytes: int = 65_536, requests_per_minute: int = 600
+    database: Database,
+    start: Start,
+    access: Access,
+    source_of: SourceOf,
+    *,
+    body_bytes: int = 65_536,
+    requests_per_minute: int = 600,
 ) -> Starlette:
-    """The whole site. `start` is how a job is started, with all the checks of the command line; `database` is closed with it."""
-    rest, pages = Rest(database, start, access), Pages(database, access)
+    """The whole site. `start` is how a job is started, with all the checks of the command line, `source_of` what is
+    behind its URL; `database` is closed with it."""
+    rest, pages = Rest(database, start, access, source_of), Pages(database, access)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

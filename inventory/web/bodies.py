@@ -54,6 +54,46 @@ JobStart: type[Place] = create_model(
 )
 
 
+class _Said(BaseModel):
+    """A part of somebody else's message: other keys are theirs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class NoticedBucket(_Said):
+    """A bucket."""
+
+    name: str
+
+
+class NoticedObject(_Said):
+    """An object."""
+
+    key: str
+    """URL-encoded as in a form."""
+
+
+class NoticedS3(_Said):
+    """What has changed."""
+
+    bucket: NoticedBucket
+    object: NoticedObject
+
+
+class NoticedRecord(_Said):
+    """An event."""
+
+    eventName: str  # the name is S3's
+    """ObjectCreated:… or ObjectRemoved:…, with s3: before it or without; others are passed over."""
+    s3: NoticedS3
+
+
+class Notices(_Said):
+    """Events of a bucket as AWS, MinIO and Ceph send them."""
+
+    Records: list[NoticedRecord]
+
+
 class NamedJobStart(JobStart):  # type: ignore[misc, valid-type]  # a model made of settings
     """A job to be started, and what it is called."""
 

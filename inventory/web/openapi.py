@@ -10,7 +10,17 @@ from pydantic.json_schema import models_json_schema
 from inventory.web import bodies
 from inventory.web.failing import MOST_FILES
 
-_OF_ONE_JOB = ("cancelJob", "changeJob", "getJob", "listFailures", "pauseJob", "resumeJob", "retryJob", "stopJob")
+_OF_ONE_JOB = (
+    "cancelJob",
+    "changeJob",
+    "getJob",
+    "listFailures",
+    "pauseJob",
+    "resumeJob",
+    "retryJob",
+    "stopJob",
+    "tellJob",
+)
 _PLACE = "#/components/schemas/{model}"
 _NAME = {
     "name": "name",
@@ -34,6 +44,7 @@ def document() -> dict[str, Any]:
         bodies.Change,
         bodies.Retry,
         bodies.Retried,
+        bodies.Notices,
         bodies.Problem,
     )
     _, definitions = models_json_schema([(shape, "validation") for shape in shapes], ref_template=_PLACE)
@@ -73,6 +84,17 @@ def _paths() -> dict[str, Any]:
         "/job/{name}/retry": _change(
             "retryJob", "Try its dead letters again, or what the body says.", "Retried", "Retry"
         ),
+        "/job/{name}/notices": {
+            "parameters": [_NAME],
+            "post": _operation(
+                "tellJob",
+                "Tell of objects that were put or removed: a bucket's webhook.",
+                204,
+                None,
+                change_problems,
+                "Notices",
+            ),
+        },
         "/job/{name}/failures": {"parameters": [_NAME], "get": _failures()},
     }
 

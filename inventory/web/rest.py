@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.errors import UsageError
-from inventory import jobs, retries
+from core.errors import FileError, Outage, UsageError
+from core.sources.base import Placing, Source
+from core.sources.notices import notices_of
+from inventory import jobs, noticed, retries
 from inventory.engine import Database
 from inventory.failures import Wanted
 from inventory.jobs import Job
@@ -25,6 +27,8 @@ from inventory.web.openapi import document
 
 Start = Callable[[str | None, str, str, dict[str, object]], Job]
 """Starts a job by name (None: choose one), source, collection and settings keyed `job.…`, after all checks. Raises UsageError."""
+SourceOf = Callable[[str], Source]
+"""The source behind a job's URL. Raises UsageError."""
 Handler = Callable[[Request], Awaitable[Response]]
 ACTOR = "rest"
 VERBS = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
@@ -34,7 +38,8 @@ VERBS = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 class Rest:
     """Handlers of the routes below /job; each answer is JSON."""
 
-    def __init__(self, database: Database, start: Start, access: Access) -> None:
+    def __init__(self, database: Database, start: Start, access: Access, source_of: SourceOf) -> None:
+        self._source_of = source_of
         self._database = database
         self._start = start
         self._access = access
@@ -50,6 +55,7 @@ class Rest:
             ),
             *(Route(f"/job/{{name}}/{verb}", self.to_state(state), methods=["POST"]) for verb, state in VERBS.items()),
             Route("/job/{name}/retry", self.retried, methods=["POST"]),
+            Route("/job/{name}/notices", self.noticed, methods=["POST"]),
             Route("/job/{name}/failures", self.failing, methods=["GET"]),
         ]
 
@@ -142,6 +148,38 @@ class Rest:
             return _unknown(request)
         found = await run_in_threadpool(lambda: failing(self._database, name, error=error, limit=int(asked)))
         return JSONResponse(found.model_dump())
+
+    async def noticed(self, request: Request) -> Response:
+        """POST /job/NAME/notices: a bucket tells of objects that were put or removed; 204 when the inventory knows."""
+        if (refusal := self._access.refusal(request)) is not None:
+            return refusal
+        body = await request.body()
+        try:
+            bodies.Notices.model_validate_json(body)
+            notices = notices_of(body)
+        except ValueError as error:
+            raise UsageError(f"no events of S3: {' '.join(str(error).split())[:200]}", "see docs/s3.md") from None
+
+        def tell(job: Job) -> None:
+            source = self._source_of(job.source_url)
+            listed = (
+                job.state in ("running", "paused") and job.settings.rescan_seconds and job.settings.manifest is None
+            )
+            if not listed or not job.source_url.startswith("s3://") or not isinstance(source, Placing):
+                raise UsageError(
+                    f"job {job.name!r} does not wait for notices", "one that lists a bucket with --rescan does"
+                )
+            if noticed.bring(self._database, job, source, noticed.look(source, job, notices)):
+                raise Outage("first_listing", "the directory is listed for the first time", "tell it again later")
+
+        try:
+            return await self._change(request, tell)
+        except UsageError as error:
+            return problem(409, error.message, error.hint)
+        except FileError as error:
+            answer = problem(503, error.message, error.hint or "tell it again later")
+            answer.headers["Retry-After"] = "10"
+            return answer
 
     async def _change(self, request: Request, change: Callable[[Job], Any]) -> Response:
         if (refusal := self._access.refusal(request)) is not None:

@@ -54,6 +54,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--priority", type=int, help="Jobs of a higher priority go first.")
 @click.option("--max-in-flight", type=int, help="So many files of the job are worked on at the same time, at most.")
 @click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'.")
+@click.option("--notices-queue", help="The URL of an SQS queue with the bucket's notifications; goes with --rescan.")
 @click.option(
     "--manifest", type=click.Path(path_type=Path), help="A list that names the files: nothing else is looked for."
 )
@@ -134,6 +135,8 @@ def check_start(
     selected(open_source(url, settings.s3), settings.job).check()
     if settings.job.manifest is not None:
         _check_manifest(url, settings, feeds=feeds)
+    if settings.job.notices_queue is not None:
+        _check_queue(url, settings)
     settings, handler = choose(settings, chosen, url, collection)
     check_irods(settings, collection)
     return settings, chosen, url, handler
@@ -170,6 +173,20 @@ def _check_manifest(url: str, settings: Settings, *, feeds: bool) -> None:
         )
     assert settings.job.manifest is not None
     check(placing(url, settings.job, settings.s3), Path(settings.job.manifest))
+
+
+def _check_queue(url: str, settings: Settings) -> None:
+    from core.sources.s3_queue import Queue
+
+    if not url.startswith("s3://") or settings.job.rescan_seconds is None:
+        words = "notices_queue is for a bucket that is also listed now and then: no notice is certain to come"
+        raise UsageError(words, "name an s3:// source, and give --rescan, 86400 for once a day")
+    assert settings.job.notices_queue is not None
+    queue = Queue(settings.job.notices_queue, settings.s3)
+    try:
+        queue.check()
+    finally:
+        queue.close()
 
 
 def _name(url: str, name: str | None) -> str:
