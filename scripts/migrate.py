@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from scripts.migrate_automated_ingest import automated_ingest
+from scripts.migrate_hsds_bucket_loader import hsds_bucket_loader
 
 
 @click.group("migrate")
@@ -13,3 +14,4 @@ def group() -> None:
 
 
 group.add_command(automated_ingest)
+group.add_command(hsds_bucket_loader)
