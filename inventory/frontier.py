@@ -24,8 +24,8 @@ _ADD = """
 class Place(NamedTuple):
     """A path relative to source and target, and who has it: the source, iRODS, the inventory (as directory and shard).
 
-    `blocked` is the logical path of a data object that has the name of this collection, or of one above it. `unknown`: it is
-    below a directory that was not listed, so nobody can say whether the source has it.
+    `blocked` is the logical path of a data object that has the name of this collection, or of one above it. `unknown`: it is,
+    or is below, a directory that was not listed, so nobody can say what the source has.
     """
 
     path: str
@@ -65,10 +65,13 @@ class Frontier:
         found = self._file.execute("SELECT 1 FROM due WHERE path = ? AND in_irods = 1", (path,)).fetchone()
         return found is not None
 
-    def forget_below(self, directory: str) -> None:
-        """Mark all below a directory as unknown: '0' is the character after '/'."""
-        bounds = (f"{directory}/", f"{directory}0") if directory else ("", "\U0010ffff")
-        self._file.execute("UPDATE due SET unknown = 1 WHERE path > ? AND path < ?", bounds)
+    def forget(self, directory: str) -> None:
+        """Mark a directory and all below it as unknown: '0' is the character after '/'."""
+        if directory:
+            bounds = (directory, f"{directory}/", f"{directory}0")
+            self._file.execute("UPDATE due SET unknown = 1 WHERE path = ? OR path > ? AND path < ?", bounds)
+        else:
+            self._file.execute("UPDATE due SET unknown = 1")
 
     def close(self) -> None:
         """Give the file back."""

@@ -158,7 +158,7 @@ class Plan:
             except Vanished:
                 place = place._replace(at_source=False)
             except FileError as problem:
-                self._frontier.forget_below(place.path)
+                self._frontier.forget(place.path)
                 yield self._step(f"{place.path}/", Forecast("unreadable", problem.error, 0, str(problem)))
                 return
         if place.unknown or not (place.at_source or place.directory is not None):
@@ -184,14 +184,14 @@ class Plan:
         if entry is not None and not self._filter.takes(path, entry):
             is_directory = entry.kind == DIRECTORY
             if is_directory:
-                self._frontier.forget_below(path)
+                self._frontier.forget(path)
             why = f"excluded_by_{self._filter.why_not(path, entry)}"
             shown = f"{path}/" if is_directory else path
             yield self._step(
                 shown, Forecast("skip", why, entry.size * (not is_directory), "the job's filters leave it out")
             )
         elif entry is not None and entry.kind == DIRECTORY:
-            yield from self._directory(place, path, said.held)
+            yield from self._directory(place, path, said)
         elif entry is not None and entry.kind != REGULAR:
             yield self._step(path, of_kind(entry))
         elif entry is not None:
@@ -199,9 +199,11 @@ class Plan:
         else:
             yield from self._gone(path, said.row, said.held)
 
-    def _directory(self, place: Place, path: str, held: Stored | None) -> Iterator[Step]:
+    def _directory(self, place: Place, path: str, said: Said[Stored]) -> Iterator[Step]:
         blocked = place.blocked
-        if held is not None:
+        if said.held is not None and self._is_ours(said.row) and self._settings.delete_mode != "do_not_delete":
+            yield from self._gone(path, said.row, said.held)  # it was a file, and makes room
+        elif said.held is not None:
             blocked = self._logical(path)
             yield self._step(
                 f"{path}/", Forecast("refuse", "is_object", 0, "a data object has the name of its collection")
@@ -209,6 +211,11 @@ class Plan:
         elif (problem := self._problem(path)) is not None:
             yield self._step(f"{path}/", problem)
         self._frontier.add([Place(path, at_source=True, blocked=blocked)])
+
+    @staticmethod
+    def _is_ours(row: Row | None) -> bool:
+        """Whether the job may have loaded the object of a row."""
+        return row is not None and row.state not in ("deleted", "discovered", "skipped")
 
     def _file(self, place: Place, path: str, entry: Entry, said: Said[Stored]) -> Forecast:
         """What becomes of a regular file that is to be loaded."""
@@ -237,7 +244,7 @@ class Plan:
         if held is None:
             return
         size = next((replica.size for replica in held.replicas if replica.good), 0)
-        if row is None or row.state in ("deleted", "discovered", "skipped"):  # nothing of ours
+        if not self._is_ours(row):
             self.totals.only_in_irods += 1
             self.totals.only_in_irods_bytes += size
         elif self._filter.protects(path, False):

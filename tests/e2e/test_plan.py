@@ -180,7 +180,8 @@ def test_operations_plan_by_what_irods_has(world: World, source: Path) -> None:
 
 def test_the_next_pass_of_a_job_is_planned_with_its_inventory(world: World, source: Path) -> None:
     (source / "d").mkdir()
-    for name in ("keeps", "changes", "goes", "d/goes", "d/keeps"):
+    (source / "out").mkdir()
+    for name in ("keeps", "changes", "goes", "d/goes", "d/keeps", "turns", "out/kept"):
         (source / name).write_bytes(name.encode())
     world.start_job(source, "--delete-mode", "no_trash", "--max-deletes", "1")
     world.start("watcher", "loader", "verifier")
@@ -192,14 +193,19 @@ def test_the_next_pass_of_a_job_is_planned_with_its_inventory(world: World, sour
     (source / "late").write_bytes(b"late")
     (source / "goes").unlink()
     (source / "d" / "goes").unlink()
+    (source / "turns").unlink()
+    (source / "turns").mkdir()
+    (source / "out" / "kept").unlink()
+    assert world.ingest("job", "set", "job", "--exclude", "out/").returncode == 0
     put(world, "theirs", b"theirs")
     before = rows(world)
     steps, summary = planned(world, "plan", "--job", "job")
     assert actions(steps) == {
         "keeps": ("leave", "verified"), "d/keeps": ("leave", "verified"), "changes": ("put_again", "grown"),
         "late": ("put", "new"), "goes": ("delete", "no_trash"), "d/goes": ("delete", "no_trash"),
+        "turns": ("delete", "no_trash"), "out/": ("skip", "excluded_by_name"),
     }  # fmt: skip
-    assert (summary["deletes_held"], summary["sent_bytes"], summary["job"]) == (2, 20, "job")
+    assert (summary["deletes_held"], summary["sent_bytes"], summary["job"]) == (3, 20, "job")
     assert summary["only_in_irods"]["objects"] == 1
     assert rows(world) == before
     assert world.ingest("plan", "--job", "job", "--operation", "put").returncode == 2

@@ -20,6 +20,16 @@ TARGET = "/zone/home/x"
 FORESIGHT = Foresight("put_sync", None, None, {}, None)
 
 
+def test_what_is_forgotten_is_a_directory_and_what_is_below_it() -> None:
+    frontier = Frontier()
+    paths = ["a", "a-", "a/b", "a/b/c", "a0", "b"]
+    frontier.add(Place(path, in_irods=True) for path in paths)
+    frontier.forget("a")
+    taken = [place for _ in paths if (place := frontier.take())]
+    assert [place.path for place in taken] == paths
+    assert [place.path for place in taken if place.unknown] == ["a", "a/b", "a/b/c"]
+
+
 class Tree:
     """A source of files by their paths; a directory is there because something is below it."""
 
