@@ -18,7 +18,7 @@ from tests.s3.service import Service, tree
 ODD_KEYS = [
     "plain", "with space", "plus+and%20percent", "a%2Fb", "quote'single\"double`", "ünïcödé 文字 🧬", "back\\slash",
     "a//b", "//c", "/leading", "dots/./x", "dots/../y", "...", "trailing/", "trailing/x", "nested/deep/er/leaf",
-    "tab\there", "carriage\rreturn", "*?[x]&<xml>;", "k" * 1024, "x/" * 511 + "yz", "%2F", "%2E", "%00",
+    "tab\there", "carriage\rreturn", "*?[x]&<xml>;", "k" * 1024, "x/" * 24 + "z" * 976, "%2F", "%2E", "%00",
     "same", "same/below", "same-too", "same.", "same0", "both/", "both//z",
 ]  # fmt: skip
 
@@ -65,9 +65,9 @@ def test_a_directory_without_keys_has_vanished_and_an_empty_root_is_empty(s3: Se
         next(s3.source(bucket).scan("", Keys("a", "b")))
 
 
-@pytest.mark.parametrize("reached", [3, 20])
+@pytest.mark.parametrize("reached", [5, 15])
 def test_parts_hold_every_key_once(s3: Service, reached: int) -> None:
-    names = [f"{number:05}" for number in range(0, 60_000, 977)] + ["a", "a/1", "a-1", "b/2", "b/3", "été", "\x01odd"]
+    names = [f"{number:05}" for number in range(0, 60_000, 1999)] + ["a", "a/1", "a-1", "b/2", "b/3", "été", "\x01odd"]
     bucket = s3.bucket(*[f"flat/{name}" for name in names])
     source = s3.source(bucket, list_page=5)
     whole = {(entry.name, entry.kind) for entry in source.scan("flat")}
@@ -86,16 +86,17 @@ def test_parts_hold_every_key_once(s3: Service, reached: int) -> None:
 
 
 def test_a_large_listing_is_cut_into_several_parts(s3: Service) -> None:
-    bucket = s3.bucket(*[f"log-{number:03}" for number in range(300)])
-    listing = s3.source(bucket, list_page=40).scan("")
+    bucket = s3.bucket(*[f"log-{number:03}" for number in range(100)])
+    source = s3.source(bucket, list_page=14)
+    listing = source.scan("")
     next(listing)
     parts = listing.divide()
     assert len(parts) >= 6
     assert [part.after for part in parts[1:]] == [part.until for part in parts[:-1]]
     held_back = len(list(listing))
-    sizes = [len(list(s3.source(bucket).scan("", part))) for part in parts]
-    assert 1 + held_back + sum(sizes) == 300
-    assert max(sizes) < 100
+    sizes = [len(list(source.scan("", part))) for part in parts]
+    assert 1 + held_back + sum(sizes) == 100
+    assert max(sizes) < 40
 
 
 def test_reading_is_of_one_version(s3: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""What listing a bucket costs."""
