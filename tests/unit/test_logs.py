@@ -123,8 +123,8 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "claimed files=3 kind=loader" in line
 
 
-def test_a_file_takes_all_lines_and_is_changed_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = LogSettings(filename=f"{tmp_path}/logs/{{kind}}-{{pod}}.log", when="S", interval=1, keep=2)
+def test_a_file_takes_all_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = LogSettings(filename=f"{tmp_path}/logs/{{kind}}-{{pod}}.log", when="D")
     logs.configure(settings, kind="loader", pod="loader-7")
     log.info("first %s", percent="100 %")
     logging.getLogger("library").warning("of a %s", "library")
@@ -133,8 +133,13 @@ def test_a_file_takes_all_lines_and_is_changed_by_time(tmp_path: Path, capsys: p
     first, second = [json.loads(line) for line in file.read_text().splitlines()]
     assert (first["event"], first["percent"], first["pod"]) == ("first %s", "100 %", "loader-7")
     assert (second["event"], second["logger"]) == ("of a library", "library")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_is_changed_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(filename=f"{tmp_path}/pod.log", when="S", interval=1, keep=2), kind="loader", pod="a")
     until = time.monotonic() + 20
-    while len(list(file.parent.iterdir())) < 2:
+    while len(list(tmp_path.iterdir())) < 2:
         assert time.monotonic() < until
         log.info("again")
     assert capsys.readouterr().err == ""
