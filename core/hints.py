@@ -109,6 +109,23 @@ CLASSES: Mapping[str, Advice] = {
     "unknown_host": Advice("the host of iRODS is unknown", "check irods.host"),
     "unreachable": Advice("iRODS refuses connections", "check irods.host and irods.port; is it running?"),
     "connection_lost": Advice("the connection to iRODS broke", _AWAY),
+    "no_object": Advice("the input of a compute task is gone", "it was removed or renamed; `ingest compute list`"),
+    "no_access": Advice(
+        "the owner of a compute rule may not read the input, or does not own the destination",
+        "the message has the `ichmod`",
+    ),
+    "no_good_replica": Advice("no replica of a compute task's input is good", "repair it, then `ingest compute retry`"),
+    "not_replicated": Advice(
+        "iRODS shows no good replica on the resource of a compute rule after replicating", "it is tried again by itself"
+    ),
+    "bad_node_selector": Advice(
+        "an AVU compute::node_selector of a resource is not label=value", "the message has the `imeta`"
+    ),
+    "not_in_volume": Advice(
+        "the input of a compute task does not lie on the rule's volume",
+        "correct `volume.path`, or stage without `volume`",
+    ),
+    "invalid_job": Advice("Kubernetes refuses a compute Job", "check the rule's image, resources and labels"),
     "source_away": Advice("the source's root is missing or empty", "is the source mounted?"),
     "source_empty": Advice("the source's root is empty, and was not before", "is the source mounted?"),
     "source_shrunk": Advice(

@@ -44,6 +44,10 @@ IRODS_CALL_SECONDS = Histogram(
 IRODS_ERRORS = Counter(
     "ingest_irods_errors", "Negative answers of iRODS and lost connections", ["api", "call", "error"], registry=REGISTRY
 )
+COMPUTE_TASKS = Gauge("ingest_compute_tasks", "Compute tasks, by rule and state", ["rule", "state"], registry=REGISTRY)
+COMPUTE_ATTEMPTS = Counter(
+    "ingest_compute_attempts", "Ended attempts of compute tasks", ["rule", "outcome"], registry=REGISTRY
+)
 TURNED = Gauge("ingest_loop_turned_timestamp_seconds", "When the loop last turned", registry=REGISTRY)
 
 

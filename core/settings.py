@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
 from core import timetable
 from core.errors import UsageError
+from core.rules import Rule
+from core.sections import Count, Seconds, Section, Word
 
 
 def _timetable(text: str) -> str:
@@ -24,9 +26,6 @@ def _timetable(text: str) -> str:
 
 
 Bandwidth = Annotated[str, AfterValidator(_timetable), WithJsonSchema({"type": "string", "pattern": timetable.PATTERN})]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
-Word = Annotated[str, Field(min_length=1)]
 Operation = Literal["register_sync", "register_as_replica_sync", "put", "put_sync", "put_append", "verify", "no_op"]
 DeleteMode = Literal["do_not_delete", "unregister", "trash", "no_trash"]
 LogPeriod = Literal["S", "M", "H", "D", "midnight"]
@@ -53,12 +52,6 @@ DELETE_MODES: Mapping[str, tuple[str, ...]] = {
     "put_append": ("do_not_delete", "trash", "no_trash"),
 }
 """Which delete modes go with which operation: what was registered is never erased, what was put never just forgotten."""
-
-
-class Section(BaseModel):
-    """A section of config.yml: unknown keys are refused and docstrings below keys are their descriptions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class InventorySettings(Section):
@@ -323,6 +316,36 @@ class VerifierSettings(Section):
     """Files claimed at a time."""
 
 
+class ComputeSettings(Section):
+    """The compute pods, which make Kubernetes Jobs of what was loaded (docs/compute.md)."""
+
+    rules: tuple[Rule, ...] = ()
+    """What is to be run on what: a list of rules, as docs/compute.md says."""
+    rules_object: Word | None = None
+    """The logical path of a data object with more rules, in YAML. It is read again and again; while it is wrong, its last
+    good rules hold."""
+    rules_seconds: Seconds = 30
+    """How often rules_object is read and rules on AVUs are looked up in the catalogue."""
+    namespace: Word | None = None
+    """The namespace for Jobs. null: that of the pod, or of the kubeconfig's context."""
+    kubeconfig: Path | None = None
+    """How to reach the cluster. null: as the pod's ServiceAccount; outside of a cluster KUBECONFIG or ~/.kube/config."""
+    image: Word = "localhost/irods-inventory-loader"
+    """This program's own image, which brings inputs in and outputs out."""
+    service_account: Word = "compute-job"
+    """The ServiceAccount of the Jobs, which needs no rights at all."""
+    secret: Word = "irods"
+    """The Secret for the containers that talk to iRODS: `password`, and `irods_environment.json` where TLS needs one."""
+    scratch: Word = "10Gi"
+    """The largest size of a Job's inputs and outputs together, where they are staged."""
+    max_running: Count = 20
+    """Jobs at work at the same time, of all rules together."""
+    threads: Count = 4
+    """Jobs looked after at the same time by one compute pod."""
+    reconcile_seconds: Seconds = 15
+    """How often a Job is looked at when the cluster says nothing of it."""
+
+
 class WorkerSettings(Section):
     """What all pods have in common."""
 
@@ -466,6 +489,7 @@ class Settings(Section):
     watcher: WatcherSettings = WatcherSettings()
     loader: LoaderSettings = LoaderSettings()
     verifier: VerifierSettings = VerifierSettings()
+    compute: ComputeSettings = ComputeSettings()
     worker: WorkerSettings = WorkerSettings()
     metrics: MetricsSettings = MetricsSettings()
     web: WebSettings = WebSettings()

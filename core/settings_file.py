@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from core.errors import UsageError
+from core.rules import check_names, rule_problem
 from core.settings import DELETE_MODES, Settings, read_secret
 from core.settings_sources import (
     CONFIG_VARIABLE,
@@ -121,6 +122,8 @@ def _checked(given: Given) -> dict[str, object]:
 
 
 def _wrong(given: Given, error: ValidationError) -> UsageError:
+    if given.key == "compute.rules":
+        return UsageError(f"{given.place}: {given.key}: {rule_problem(error)}", "see docs/compute.md")
     problem = error.errors()[0]
     shown = "" if given.key in SECRETS else f" is {json.dumps(given.value, default=str)}, but"
     hint = (
@@ -223,6 +226,7 @@ def _refuse_impossible(settings: Settings, origins: Mapping[str, Given]) -> None
             f"{_places(origins, 'job.operation', 'job.resource')}: job.operation register_as_replica_sync needs job.resource",
             "name the resource that holds the new replicas",
         )
+    check_names(settings.compute.rules, _places(origins, "compute.rules"))
     for section, secret in (("inventory", settings.inventory), ("irods", settings.irods)):
         _check_secret(section, secret.password, secret.password_file, origins)
 

@@ -17,7 +17,8 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from core.errors import UsageError
-from core.settings import Section, Settings
+from core.sections import Section
+from core.settings import Settings
 
 Layer = Literal["default", "irods_environment", "file", "environment", "option"]
 """From the weakest to the strongest."""
@@ -98,7 +99,8 @@ def from_file(path: Path) -> Iterator[Given]:
             key = f"{section}.{name}"
             if key not in known:
                 raise _unknown(key, place, known)
-            yield Given(key, _plain(node, place, key), "file", place)
+            value = _whole(node, place, key) if takes_sections(known[key]) else _plain(node, place, key)
+            yield Given(key, value, "file", place)
 
 
 def _compose(path: Path) -> yaml.Node | None:
@@ -136,6 +138,14 @@ def _mapping(node: yaml.Node, path: Path, name: str) -> dict[str, tuple[str, yam
     return found
 
 
+def _whole(node: yaml.Node, place: str, key: str) -> object:
+    """A value with all that is in it, for the keys that take lists of sections."""
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{place}: {key}: {error}", "put the values in quotes") from None
+
+
 def _plain(node: yaml.Node, place: str, key: str) -> object:
     if isinstance(node, yaml.SequenceNode) and takes_list(setting_fields().get(key)):
         return [_plain(item, place, key) for item in node.value]
@@ -167,7 +177,8 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
         if value.lower() in ("", "null") and _takes_null(setting_fields()[key]):
             yield Given(key, None, "environment", name)
         elif value:
-            yield Given(key, value, "environment", name)
+            given = _listed(value, name) if takes_sections(setting_fields()[key]) else value
+            yield Given(key, given, "environment", name)
 
 
 def takes_list(setting: FieldInfo | None) -> bool:
@@ -175,8 +186,21 @@ def takes_list(setting: FieldInfo | None) -> bool:
     return setting is not None and get_origin(setting.annotation) is tuple
 
 
+def takes_sections(setting: FieldInfo) -> bool:
+    """Whether a setting is a list of sections, such as rules."""
+    item = next(iter(get_args(setting.annotation)), None)
+    return takes_list(setting) and isinstance(item, type) and issubclass(item, Section)
+
+
 def _takes_null(setting: FieldInfo) -> bool:
     return type(None) in get_args(setting.annotation)
+
+
+def _listed(value: str, name: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: not JSON: {error}", "this list is written as JSON in the environment") from None
 
 
 def _is_service_link(name: str, value: str) -> bool:

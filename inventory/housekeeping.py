@@ -171,6 +171,9 @@ def _reap_directories(connection: Connection, gone: Sequence[int], max_reaps: in
         text("UPDATE inventory.directory SET collection_claimed_by = NULL WHERE collection_claimed_by = ANY(:gone)"),
         {"gone": list(gone)},
     )
+    connection.execute(
+        text("UPDATE inventory.compute_job SET claimed_by = NULL WHERE claimed_by = ANY(:gone)"), {"gone": list(gone)}
+    )
     passes.reap(connection, gone)
 
 

@@ -1,1 +1,1 @@
-"""The compute pod: Kubernetes Jobs for what was loaded, reconciled from rows of the inventory."""
+"""Kubernetes: what pods there are, and Jobs for what was loaded, reconciled from rows of the inventory."""

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import urllib3
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 
 from core.errors import Unavailable, UsageError
+from k8s.connection import IN_A_POD, REQUEST_SECONDS, configured
 
 SELECTOR = "app.kubernetes.io/name=irods-inventory-loader"
 KIND = "app.kubernetes.io/component"
-IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 PAGE = 500
-REQUEST_SECONDS = (5.0, 30.0)
-"""How long connecting and answering may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ def listed(namespace: str | None = None) -> list[Pod]:
 
     Raises UsageError when there is no cluster to ask or it refuses us, Unavailable when it does not answer.
     """
-    configuration, ours = _configured()
+    configuration, ours = configured()
     with client.ApiClient(configuration) as api:
         core = client.CoreV1Api(api)
         found: list[Any] = []
@@ -71,23 +67,6 @@ def listed(namespace: str | None = None) -> list[Pod]:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(f"the cluster does not answer: {error}", "check KUBECONFIG") from None
     return sorted((_pod(pod) for pod in found), key=lambda pod: (pod.kind, pod.name))
-
-
-def _configured() -> tuple[client.Configuration, str]:
-    """How to reach the API server, and the namespace that is meant by default."""
-    configuration = client.Configuration()
-    try:
-        if IN_A_POD.exists() and not os.environ.get("KUBECONFIG"):
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            namespace = IN_A_POD.with_name("namespace").read_text().strip()
-        else:
-            config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            _, context = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-            namespace = context["context"].get("namespace", "default")
-    except (ConfigException, OSError) as error:
-        raise UsageError(f"there is no cluster to ask: {error}", "set KUBECONFIG") from None
-    configuration.retries = False
-    return configuration, namespace
 
 
 def _pod(pod: Any) -> Pod:

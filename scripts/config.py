@@ -9,6 +9,7 @@ import click
 import yaml
 from pydantic import SecretStr
 
+from core.sections import Section
 from core.settings_file import Loaded
 from core.settings_sources import setting_fields
 from scripts.connect import ask
@@ -68,7 +69,12 @@ def _print_yaml(loaded: Loaded) -> None:
             click.echo(f"{section}:")
             printed = section
         given = loaded.origins.get(key)
-        value = yaml.safe_dump(_shown(loaded, key), width=10_000).removesuffix("...\n").strip()
+        shown = _shown(loaded, key)
+        value = (
+            yaml.safe_dump(shown, width=10_000, default_flow_style=True if isinstance(shown, list) else None)
+            .removesuffix("...\n")
+            .strip()
+        )
         click.echo(f"  {name}: {value}  # {given.place if given else 'default'}")
 
 
@@ -77,4 +83,8 @@ def _shown(loaded: Loaded, key: str) -> object:
     value = getattr(getattr(loaded.settings, section), name)
     if isinstance(value, SecretStr):
         return MASK
+    if isinstance(value, tuple):
+        return [
+            one.model_dump(mode="json", exclude_defaults=True) if isinstance(one, Section) else one for one in value
+        ]
     return str(value) if isinstance(value, Path) else value

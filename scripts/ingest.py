@@ -11,6 +11,7 @@ import click
 from scripts import (
     audit,
     completion,
+    compute,
     config,
     doctor,
     dump,
@@ -58,6 +59,7 @@ ingest.add(jobs.group, "Ingest")
 ingest.add(plan.plan, "Ingest")
 ingest.add(handler.group, "Ingest")
 ingest.add(migrate.group, "Set up")
+ingest.add(compute.group, "Ingest")
 ingest.add(dump.dump, "Look")
 ingest.add(failures.failures, "Look")
 ingest.add(failures.retry, "Look")

@@ -3,6 +3,7 @@
 from core.irods.annotate import AVU, Access, source_path_avu
 from core.irods.append import Appended
 from core.irods.bundle import SmallFile
+from core.irods.compute import ComputeGateway
 from core.irods.errors import Exists, Locked
 from core.irods.foresee import Foresight
 from core.irods.gateway import Gateway
@@ -20,6 +21,7 @@ __all__ = [
     "AVU",
     "Access",
     "Appended",
+    "ComputeGateway",
     "Exists",
     "Expected",
     "ExtraStreams",

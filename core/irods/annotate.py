@@ -104,12 +104,27 @@ def read_metadata(session: Session, path: str) -> list[AVU]:
 
 
 def _set_metadata(session: Session, path: str, metadata: Sequence[AVU]) -> None:
+    _set(session, path, "data_object", read_metadata(session, path), metadata)
+
+
+def annotate_collection(session: Session, path: str, metadata: Sequence[AVU]) -> None:
+    """Set metadata of a collection, as `annotate` does of an object."""
+    _set(session, path, "collection", read_collection_metadata(session, path), metadata)
+
+
+def read_collection_metadata(session: Session, path: str) -> list[AVU]:
+    """The metadata of a collection, in order. One round trip (702)."""
+    columns = (Column.META_COLL_ATTRIBUTE, Column.META_COLL_VALUE, Column.META_COLL_UNIT)
+    return sorted(AVU(*row) for row in select(session, columns, [(Column.COLL_NAME, equal(path))], path=path))
+
+
+def _set(session: Session, path: str, kind: str, present: Sequence[AVU], metadata: Sequence[AVU]) -> None:
     wanted, attributes = set(metadata), {avu.attribute for avu in metadata}
-    there = {avu for avu in read_metadata(session, path) if avu.attribute in attributes}
+    there = {avu for avu in present if avu.attribute in attributes}
     operations = [_operation("remove", avu) for avu in sorted(there - wanted)]
     operations += [_operation("add", avu) for avu in sorted(wanted - there)]
     if operations:
-        request = {"entity_name": path, "entity_type": "data_object", "operations": operations}
+        request = {"entity_name": path, "entity_type": kind, "operations": operations}
         session.call(Api.ATOMIC_METADATA, messages.json_body(request), path=path)
 
 

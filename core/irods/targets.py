@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,9 @@ from core.irods.queries import Column, equal, select
 from core.irods.session import Session
 
 MODIFY_OBJECT = 1120
-"""The access type from which on a user may create in a collection; own is 1200."""
+"""The access type from which on a user may create in a collection."""
+READ_OBJECT, OWN = 1050, 1200
+"""Those from which on a user may read an object, and owns a collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def check_target(session: Session, collection: str) -> None:
     _check_path(collection)
     with at_start():
         _check_zone(session, collection)
-        ancestor = _deepest(session, collection)
+        ancestor = deepest(session, collection)
         if not _may_write(session, ancestor):
             hint = f"as its owner: ichmod write {session.user} {ancestor}"
             raise UsageError(f"user {session.user}#{session.zone} may not write to {ancestor}", hint)
@@ -98,7 +100,8 @@ def _check_zone(session: Session, collection: str) -> None:
         raise UsageError(f"zone {zone!r} of {collection} is a remote zone", "connect to a server of that zone")
 
 
-def _deepest(session: Session, collection: str) -> str:
+def deepest(session: Session, collection: str) -> str:
+    """The collection itself or its deepest ancestor that exists. `UsageError` when not even the zone may be seen."""
     level = collection
     while not collections.exists(session, level):
         if level.count("/") == 1:
@@ -111,10 +114,26 @@ def _deepest(session: Session, collection: str) -> str:
 
 def _may_write(session: Session, collection: str) -> bool:
     """By the access rows of the collection for the user and its groups; a rodsadmin has no bypass here."""
+    return access_to_collection(session, collection) >= MODIFY_OBJECT
+
+
+def access_to_collection(session: Session, collection: str) -> int:
+    """The highest access type of the user or one of its groups to a collection; 0 for none."""
+    columns = (Column.COLL_ACCESS_TYPE, Column.COLL_ACCESS_USER_ID)
+    return _highest(session, select(session, columns, [(Column.COLL_NAME, equal(collection))], path=collection))
+
+
+def access_to_object(session: Session, path: str) -> int:
+    """The highest access type of the user or one of its groups to a data object; 0 for none."""
+    collection, name = paths.split(path)
+    columns = (Column.DATA_ACCESS_TYPE, Column.DATA_ACCESS_USER_ID)
+    conditions = [(Column.COLL_NAME, equal(collection)), (Column.DATA_NAME, equal(name))]
+    return _highest(session, select(session, columns, conditions, path=path))
+
+
+def _highest(session: Session, rows: Sequence[tuple[str, ...]]) -> int:
     who = [(Column.USER_NAME, equal(session.user)), (Column.USER_ZONE, equal(session.zone))]
     ours = {row[0] for row in select(session, (Column.USER_ID,), who)}
     for user in list(ours):
         ours |= {row[0] for row in select(session, (Column.USER_GROUP_ID,), [(Column.USER_ID, equal(user))])}
-    columns = (Column.COLL_ACCESS_TYPE, Column.COLL_ACCESS_USER_ID)
-    rows = select(session, columns, [(Column.COLL_NAME, equal(collection))], path=collection)
-    return any(int(access) >= MODIFY_OBJECT and user in ours for access, user in rows)
+    return max((int(access) for access, user in rows if user in ours), default=0)

@@ -97,11 +97,11 @@ class PodProcesses:
         started = now()
         put(pods.running(container))
         with self.log_file(container["name"]).open("ab") as log:
-            code = self._wait_for(command, environment, image, log)
+            code = self._wait_for(command, environment, self._working_folder(container, image, mounts), log)
         put(pods.terminated(container, code, started))
         return code
 
-    def _wait_for(self, command: Sequence[str], environment: Mapping[str, str], image: Image, log: Any) -> int:
+    def _wait_for(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Any) -> int:
         with self._lock:
             if self._killed:
                 return 137
@@ -109,7 +109,7 @@ class PodProcesses:
                 self._process = subprocess.Popen(
                     command,
                     env=dict(environment),
-                    cwd=image.folder or self._folder,
+                    cwd=folder,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -119,6 +119,10 @@ class PodProcesses:
                 return 128
         code = self._process.wait()
         return 128 - code if code < 0 else code
+
+    def _working_folder(self, container: Json, image: Image, mounts: Mapping[str, Path]) -> Path:
+        given = container.get("workingDir")
+        return Path(rewritten(given, mounts)) if given else image.folder or self._folder
 
     def _command(
         self, container: Json, image: Image, environment: Mapping[str, str], mounts: Mapping[str, Path]

@@ -14,7 +14,7 @@ RAISED = re.compile(r'\b(?:Permanent|Transient|Mismatch|Mismatched|Locked|Dead|R
 
 def test_every_class_that_is_raised_by_name_is_explained() -> None:
     raised = set()
-    for folder in ("core", "loader", "verifier", "watcher", "inventory"):
+    for folder in ("core", "loader", "verifier", "watcher", "inventory", "k8s"):
         for module in (ROOT / folder).rglob("*.py"):
             raised |= set(RAISED.findall(module.read_text()))
     assert len(raised) > 15

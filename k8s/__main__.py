@@ -1,0 +1,9 @@
+"""`python -m k8s`"""
+
+import sys
+
+from inventory import pod
+from k8s.loop import ComputeLoop
+
+if __name__ == "__main__":
+    sys.exit(pod.run("compute", ComputeLoop))

@@ -1,0 +1,156 @@
+"""`ingest compute`: rules and tasks of compute to data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from core.errors import UsageError
+from scripts.frame import Invocation
+from scripts.jobs import opened
+
+if TYPE_CHECKING:
+    from core.rules import Rule
+    from inventory.compute_queries import TaskLine
+
+STATES = ("waiting", "requested", "submitted", "running", "succeeded", "dead")
+
+
+@click.group("compute")
+def group() -> None:
+    """Look after Kubernetes Jobs over what was loaded."""
+
+
+@group.command("list")
+@click.option("--rule", help="Only tasks of this rule.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only tasks in this state; repeatable."
+)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def show_all(invocation: Invocation, rule: str | None, states: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List tasks: what is run on what, how far it is, and why not further."""
+    from inventory import compute_queries
+
+    with opened(invocation.settings().inventory) as database:
+        for line in compute_queries.tasks(database, rule=rule, states=states, limit=limit):
+            click.echo(_as_json(line) if as_json else _as_line(line))
+
+
+def _as_json(line: TaskLine) -> str:
+    return json.dumps(asdict(line), default=str)
+
+
+def _as_line(line: TaskLine) -> str:
+    words = [f"{line.id}: {line.rule} of {line.input}: {line.state}"]
+    if line.attempts:
+        words.append(f"{line.attempts} failed attempts" if line.attempts > 1 else "1 failed attempt")
+    if line.state == "succeeded" and line.output:
+        words.append(f"→ {line.output}")
+    elif line.message:
+        words.append(line.message)
+    return ", ".join(words)
+
+
+@group.command("show")
+@click.argument("task", type=int)
+@click.pass_obj
+def show(invocation: Invocation, task: int) -> None:
+    """Show all that is known of one task, by its number in `ingest compute list`, with the last lines of a failed container."""
+    from inventory import compute_queries
+
+    with opened(invocation.settings().inventory) as database:
+        line = compute_queries.task(database, task)
+    if line is None:
+        raise UsageError(f"there is no task {task}", "see `ingest compute list`")
+    for key, value in asdict(line).items():
+        if value is not None and key != "log":
+            click.echo(f"{key}: {value}")
+    if line.log:
+        click.echo("log:")
+        click.echo("".join(f"    {text}\n" for text in line.log.splitlines()), nl=False)
+
+
+@group.command("retry")
+@click.argument("tasks", type=int, nargs=-1)
+@click.option("--rule", help="All dead tasks of this rule.")
+@click.pass_obj
+def retry(invocation: Invocation, tasks: tuple[int, ...], rule: str | None) -> None:
+    """Give dead TASKS all their attempts again, by number; or all dead ones of a rule."""
+    from inventory import compute
+
+    if not tasks and rule is None:
+        raise UsageError("name tasks or a rule", "see `ingest compute list --state dead`")
+    with opened(invocation.settings().inventory) as database:
+        count = compute.retry(database, tasks, rule)
+    click.echo("1 task is tried again" if count == 1 else f"{count} tasks are tried again")
+
+
+@group.group("rules")
+def rules() -> None:
+    """See and check rules."""
+
+
+@rules.command("check")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--path", help="Also say which rules a logical path, or a path below a job's collection, would match.")
+@click.pass_obj
+def check(invocation: Invocation, file: Path | None, path: str | None) -> None:
+    """Check rules: those of FILE, else those of config.yml and of the data object that compute.rules_object names.
+
+    Nothing is changed. A wrong rule is refused in one line, with exit code 2.
+    """
+    found = _from_file(file) if file else _configured(invocation)
+    for rule, source in found:
+        if path is None or _fits(rule, path):
+            click.echo(f"{rule.name}: each {rule.trigger} of {rule.match} → {rule.image} → {rule.output} ({source})")
+    if not found:
+        click.echo("there are no rules")
+
+
+@rules.command("list")
+@click.pass_obj
+def show_rules(invocation: Invocation) -> None:
+    """List the rules in force, as the compute pods have written them down, with their tasks by state."""
+    from inventory import compute_queries
+
+    with opened(invocation.settings().inventory) as database:
+        for line in compute_queries.rules(database):
+            counts = " ".join(f"{state}={count}" for state, count in line.tasks.items()) or "no tasks yet"
+            click.echo(f"{line.rule.name}: each {line.rule.trigger} of {line.rule.match}, from {line.source}: {counts}")
+
+
+def _from_file(file: Path) -> list[tuple[Rule, str]]:
+    from core.rules import parse_rules
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8", "save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}", "name a file with rules") from None
+    return [(rule, str(file)) for rule in parse_rules(text, str(file))]
+
+
+def _configured(invocation: Invocation) -> list[tuple[Rule, str]]:
+    from core.errors import FileError, Unavailable
+    from core.irods import ComputeGateway
+    from k8s.intake import read_rules
+
+    settings = invocation.settings()
+    with ComputeGateway(settings.irods) as gateway:
+        try:
+            return read_rules(settings, gateway)
+        except FileError as problem:
+            raise Unavailable(problem.message, problem.hint) from problem
+
+
+def _fits(rule: Rule, path: str) -> bool:
+    from core import globs
+
+    return rule.match.startswith("/") == path.startswith("/") and globs.matches(rule.pattern, path)
