@@ -69,6 +69,11 @@ class ClaimedFile:
         return {"job": self.job_id, "file": self.path, "generation": self.generation}
 
     @property
+    def is_reload(self) -> bool:
+        """Whether this version of the file was loaded before, so that what it brought is known to have been found wrong."""
+        return self.checksum is not None
+
+    @property
     def path(self) -> str:
         """The escaped path relative to the job's source."""
         return f"{self.directory}/{self.name}" if self.directory else self.name

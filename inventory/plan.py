@@ -236,8 +236,7 @@ class Plan:
             except Permanent as refused:
                 return Forecast("refuse", refused.error, entry.size, str(refused))
         file = Registration(self._logical(path), physical, entry.size, entry.modified_at)
-        tried = said.row is not None and said.row.state != "discovered"
-        return self._foresight.of(file, said.held.replicas if said.held else (), overwrites=tried)
+        return self._foresight.of(file, said.held.replicas if said.held else ())
 
     def _gone(self, path: str, row: Row | None, held: Stored | None) -> Iterator[Step]:
         """What becomes of an object that the source does not have."""

@@ -177,8 +177,9 @@ class Load:
         return Done(checksum)
 
     def _overwrites(self, file: ClaimedFile) -> bool:
-        # what an earlier attempt of ours may have left is always overwritten, whatever the operation says of others' objects
-        return self.job.settings.operation in ("put_sync", "put_append") or not file.fresh
+        # put leaves alone what is there, be it ours of an earlier version, unless what we brought of this version was found wrong;
+        # what a dead client left unfinished the gateway overwrites in any case
+        return self.job.settings.operation in ("put_sync", "put_append") or file.is_reload
 
     def _together(
         self,

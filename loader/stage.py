@@ -79,7 +79,7 @@ class LoadStage:
         most = min(bundle.max_file_bytes, APPEND_BYTES) if settings.operation == "put_append" else bundle.max_file_bytes
         if not (overwrites or settings.operation == "put") or file.size > most:
             return None
-        key = (file.job_id, file.fresh or overwrites)
+        key = (file.job_id, overwrites or file.is_reload)
         return Together(key, bundle.max_files, bundle.max_bytes)
 
     def run(self, unit: Unit[Item], report: Report[Item], stopping: threading.Event) -> None:

@@ -28,11 +28,10 @@ class Foresight:
     resources: Mapping[str, Resource]
     leaves: frozenset[int] | None
 
-    def of(self, file: Registration, rows: Sequence[Replica], *, overwrites: bool = False) -> Forecast:
+    def of(self, file: Registration, rows: Sequence[Replica]) -> Forecast:
         """What would be done with a file of which iRODS has these replicas, none where it has no such object.
 
-        `overwrites`: an earlier attempt of the job's own may have written it, and is overwritten whatever the operation says
-        of others' objects. Times are compared in whole seconds, as iRODS has them.
+        Times are compared in whole seconds, as iRODS has them.
         """
         try:
             match self.operation:
@@ -43,7 +42,7 @@ class Foresight:
                 case "register_sync" | "register_as_replica_sync":
                     return self._registered(file, list(rows))
                 case _:
-                    return self._put(file, rows, overwrites)
+                    return self._put(file, rows)
         except (Permanent, Mismatch) as refused:
             return Forecast("refuse", refused.error, file.size, str(refused))
 
@@ -73,12 +72,12 @@ class Foresight:
             return Forecast("register_again", "no_good_replica", file.size)
         return Forecast("leave", "registered", file.size, "size and time are those registered")
 
-    def _put(self, file: Registration, rows: Sequence[Replica], overwrites: bool) -> Forecast:
+    def _put(self, file: Registration, rows: Sequence[Replica]) -> Forecast:
         if not rows:
             return Forecast("put", "new", file.size)
         good = [row for row in rows if row.good]
         why, words = _differs(file, good)
-        if good and self.operation == "put" and not overwrites:
+        if good and self.operation == "put":
             return Forecast("leave", f"exists_{why}", file.size, f"{words}; put leaves existing objects alone")
         put.refuse_elsewhere(file.path, rows, self.named, self.resources)
         if self.operation == "put_append" and file.size > APPEND_BYTES and good and why in ("same_size", "grown"):

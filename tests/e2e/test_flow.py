@@ -251,3 +251,28 @@ def test_a_pod_tells_how_it_is(world: World, source: Path) -> None:
     assert 'ingest_files_total{outcome="done",stage="load"} 1.0' in told
     assert "ingest_connections_granted" in told
     world.stop()
+
+
+def test_put_leaves_alone_what_is_there_be_it_ours_or_not(world: World, source: Path) -> None:
+    for name in ("ours", "others", "large", "lost"):
+        (source / name).write_bytes(name.encode() * 10)
+    (source / "large").write_bytes(b"l" * 2_000_000)  # too large for a bundle
+    with world.irods() as session:
+        session.collections.create(world.target)
+        with session.data_objects.open(f"{world.target}/others", "w") as file:
+            file.write(b"somebody else's")
+    world.start_job(source, "--operation", "put", "--rescan", "0.5")
+    world.start("watcher", "loader", "verifier")
+    eventually("all is done", lambda: world.counts() == {"verified": 3, "skipped": 1})
+    with world.irods() as session:
+        session.data_objects.unlink(f"{world.target}/lost", force=True)
+    before = world.held_by_irods()
+    for name in ("ours", "others", "large", "lost"):
+        (source / name).write_bytes(b"another version")
+    eventually("the new versions are looked at", lambda: world.counts() == {"verified": 1, "skipped": 3})
+    assert world.held_by_irods() == before | {"lost": hashes_of(source)["lost"]}
+    # a person's retry changes nothing of that
+    assert world.ingest("retry", "--state", "skipped", "--yes").returncode == 0
+    eventually("they are left alone again", lambda: world.counts() == {"verified": 1, "skipped": 3})
+    assert world.held_by_irods() == before | {"lost": hashes_of(source)["lost"]}
+    world.stop()
