@@ -32,6 +32,10 @@ class Invocation:
         return self.load(overrides).settings
 
 
+LINE = 66
+"""What fits on a terminal of 80 columns beside the name of a command."""
+
+
 class Sections(click.Group):
     """A group whose help lists its commands by what they are for."""
 
@@ -52,12 +56,13 @@ class Sections(click.Group):
 
 
 def _row(command: click.Command) -> tuple[str, str]:
-    """Return (name, one line) of a command; a group's line names its commands, so that all of the help fits a screen."""
+    """Return (name, one line) of a command; a group's line names its commands where there is room for them."""
     assert command.name
     said = command.get_short_help_str(limit=200)
     if not isinstance(command, click.Group):
         return command.name, said
-    return command.name, f"{said.removesuffix('.')}: {', '.join(command.commands)}."
+    with_names = f"{said.removesuffix('.')}: {', '.join(command.commands)}."
+    return command.name, with_names if len(with_names) <= LINE else said
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:

@@ -45,8 +45,9 @@ def _program_version() -> str:
 def ingest(context: click.Context, config_file: Path | None, debug: bool) -> None:
     """Bring files into iRODS by an inventory table.
 
-    Settings come from config.yml and the environment: see `ingest config check`. Exit codes: 0 done, 1 failed, 2 bad
-    input, 3 the inventory's schema does not fit, 4 the inventory, iRODS or the source does not answer, 130 Ctrl-C.
+    Settings come from config.yml and the environment: see `ingest config check`.
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 3 the schema does not fit, 4 a service is away, 130 Ctrl-C.
     """
     context.obj = Invocation(config_file, debug)
 
@@ -66,9 +67,9 @@ ingest.add(failures.retry, "Look")
 ingest.add(explain.explain, "Look")
 ingest.add(status.status, "Look")
 ingest.add(serve.serve, "Look")
-ingest.add(audit.audit, "Check")
-ingest.add(report.report, "Check")
-ingest.add(sandbox_servers.group, "Try out")
+ingest.add(audit.audit, "Look")
+ingest.add(report.report, "Look")
+ingest.add(sandbox_servers.group, "Set up")
 
 
 def main() -> None:

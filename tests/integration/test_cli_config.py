@@ -63,7 +63,7 @@ def test_config_check_prints_what_is_in_force_and_where_it_comes_from(ingest: Ru
 
 
 def test_config_check_as_json(ingest: Run) -> None:
-    answer = ingest("config", "check", "--json", INVENTORY_URL="postgres://u:hidden@h/db")
+    answer = ingest("config", "check", "--json", INVENTORY_URL="postgres://u:very-secret@h/db")
     in_force = json.loads(answer.stdout)
     assert in_force["inventory.url"] == {
         "value": "postgresql+psycopg2://u@h/db",
@@ -71,7 +71,7 @@ def test_config_check_as_json(ingest: Run) -> None:
         "place": "INVENTORY_URL",
     }
     assert in_force["inventory.password"]["value"] == "********"
-    assert "hidden" not in answer.stdout
+    assert "very-secret" not in answer.stdout
 
 
 def test_bad_settings_are_one_line_and_exit_code_2(ingest: Run, tmp_path: Path) -> None:

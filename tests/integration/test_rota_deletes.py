@@ -32,6 +32,7 @@ def test_only_the_deletion_that_was_begun_is_blamed_in_the_end(worlds: Callable[
     world = worlds(delete_mode="trash")
     world.add("a", "b")
     world.add()
+    world.clear_deletes()
     for deaths in range(1, 6):
         lease = Lease(world.database, "loader", "pod", "test")
         member = Member(Settings(), world.database, lease, Rota(world.database, lease.worker))
