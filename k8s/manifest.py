@@ -153,7 +153,7 @@ def _compute(task: Task, place: Placement) -> Json:
         imagePullPolicy=rule.pull_policy,
         env=_environment(environment),
         workingDir=OUTPUTS,
-        volumeMounts=[*_data_mounts(task, place), {"name": "tmp", "mountPath": TEMPORARY}],
+        volumeMounts=[*_data_mounts(task, place), {"name": "work", "mountPath": TEMPORARY}],
     )
     for key, words in (("command", rule.command), ("args", rule.args)):
         if words:
@@ -238,6 +238,8 @@ def _volumes(rule: Rule, settings: ComputeSettings) -> list[Json]:
     volumes: list[Json] = [
         {"name": "irods", "secret": secret},
         {"name": "tmp", "emptyDir": {"sizeLimit": settings.scratch}},
+        # of its own: what an image leaves in /tmp must not be found by the container that comes next and holds the Secret
+        {"name": "work", "emptyDir": {"sizeLimit": settings.scratch}},
     ]
     if rule.volume is not None:
         return [*volumes, {"name": "volume", "persistentVolumeClaim": {"claimName": rule.volume.claim}}]
