@@ -127,8 +127,10 @@ class PodProcesses:
     def _command(
         self, container: Json, image: Image, environment: Mapping[str, str], mounts: Mapping[str, Path]
     ) -> list[str]:
-        words = [*(container.get("command") or image.entrypoint), *container.get("args", [])]
-        words = [rewritten(expand(word, environment), mounts) for word in words]
+        given = [*container.get("command", []), *container.get("args", [])]
+        words = [rewritten(expand(word, environment), mounts) for word in given]
+        # an entry point is a place on this machine, which may well lie below the path of a mount
+        words = words if container.get("command") else [*image.entrypoint, *words]
         return [image.programs.get(words[0], words[0]), *words[1:]]
 
     def _environment(self, container: Json, image: Image, mounts: Mapping[str, Path]) -> dict[str, str]:
