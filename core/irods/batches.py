@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from core.errors import FileError, Outage
@@ -10,6 +10,9 @@ from core.irods.errors import Exists
 from core.outcome import Done, Outcome, Released, Skipped, outcome_of
 
 Item = TypeVar("Item")
+BATCH_FILES = 50
+BATCH_BYTES = 256 * 1024 * 1024
+"""Of files that the server reads in one round trip."""
 
 
 def outcome(error: FileError) -> Outcome:
@@ -48,3 +51,17 @@ def gave_up(last: Outcome) -> bool:
 def chunks(items: Sequence[Item], count: int) -> list[Sequence[Item]]:
     """The items, at most `count` at a time."""
     return [items[start : start + count] for start in range(0, len(items), count)]
+
+
+def by_size(items: Sequence[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """The items in order, in batches of few enough files and bytes that one answer need not be waited for long."""
+    batch: list[Item] = []
+    room = BATCH_BYTES
+    for item in items:
+        if batch and (len(batch) == BATCH_FILES or size(item) > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(item)
+        room -= size(item)
+    if batch:
+        yield batch

@@ -36,6 +36,7 @@ from core.irods.inspect import Stored
 from core.irods.probe import probe
 from core.irods.register import Registration
 from core.irods.replicas import Replica
+from core.irods.resources import Resource
 from core.irods.session import Session
 from core.irods.streams import ExtraStreams
 from core.irods.targets import Server
@@ -275,27 +276,29 @@ class Gateway:
         the resource is neither leaf nor root.
         """
         paths.check_logical(path)
-        self._register_as_replica(Registration(path, physical_path, size, modified_at, checksum), resource)
+        row = Registration(path, physical_path, size, modified_at, checksum)
+        as_replica.register_as_replica(self._session, row, *self._place(resource))
 
     def register_as_replica_many(self, rows: Sequence[Registration], *, resource: str) -> list[Outcome]:
-        """Register many files as further replicas, each as `register_as_replica` does; one outcome a row, in order."""
+        """Register many files as further replicas, each as `register_as_replica` does; one outcome a row, in order.
 
-        def one(row: Registration) -> str | None:
-            paths.check_logical(row.path)
-            self._register_as_replica(row, resource)
-            return row.checksum
+        Registrations share round trips (20008, on a leaf and for new objects 619), and so do looks at the catalogue and
+        changes (622). What cannot be done so is done row by row.
+        """
 
-        return batches.all_at_once(
-            rows,
-            lambda: annotate_done(self._session, [(row.path, row) for row in rows], batches.one_by_one(rows, one)),
-        )
+        def work() -> list[Outcome]:
+            where = self._place(resource)
+            outcomes = as_replica.register_as_replica_many(self._session, rows, *where, self._features)
+            return annotate_done(self._session, [(row.path, row) for row in rows], outcomes)
 
-    def _register_as_replica(self, row: Registration, name: str) -> None:
-        resource = self._zone.resource(name)
+        return batches.all_at_once(rows, work)
+
+    def _place(self, name: str) -> tuple[Resource, frozenset[int]]:
+        """A leaf or root and the leaves below it; `Permanent` of class wrong_resource where there is none."""
+        resource, leaves = self._zone.resource(name), self._zone.leaves(name)
         assert resource is not None
-        leaves = self._zone.leaves(name)
         assert leaves is not None
-        as_replica.register_as_replica(self._session, row, resource, leaves)
+        return resource, leaves
 
     def register_many(self, rows: Sequence[Registration], *, resource: str | None) -> list[Outcome]:
         """Register many files with size, time and checksum, 50 in one exchange (619) on a leaf; one outcome a row, in

@@ -15,7 +15,7 @@ from core.irods.resources import Resource
 from core.irods.session import Session
 
 EXISTS = frozenset({errors.ALREADY_HAS_ITEM, errors.COPY_ALREADY_IN_RESC})
-_UNKNOWN_CALL = frozenset({errors.UNMATCHED_API_NUM})
+UNKNOWN_CALL = frozenset({errors.UNMATCHED_API_NUM})
 _NO_PRIVILEGE = frozenset({errors.NO_API_PRIV})
 FILE_MODE = str(0o100644)
 
@@ -65,21 +65,26 @@ def register_new(
     session: Session, row: Registration, resource: Resource | None, keywords: Mapping[str, str] | None = None
 ) -> bool:
     """Register one file with size and time (20008, else 630); False when the path is taken."""
-    keywords = {
+    message = physical_path(row, resource, keywords)
+    reply = session.call(Api.REGISTER_PHYSICAL_PATH, message, path=row.path, accept=EXISTS | UNKNOWN_CALL)
+    if errors.nominal(reply.status) in UNKNOWN_CALL:
+        reply = session.call(Api.PHY_PATH_REG, message, path=row.path, accept=EXISTS)
+    return reply.status >= 0
+
+
+def physical_path(row: Registration, resource: Resource | None, keywords: Mapping[str, str] | None = None) -> Packable:
+    """The message of 20008 and 630."""
+    wanted = {
         "filePath": row.physical_path,
         "dataSize": str(row.size),
         "dataModify": replicas.stamp(row.modified_at),
         **(keywords or {}),
     }
     if resource is not None:
-        keywords["destRescName"] = resource.name
+        wanted["destRescName"] = resource.name
         if resource.is_leaf:
-            keywords["resc_hier"] = resource.hierarchy
-    message = messages.data_object(row.path, keywords)
-    reply = session.call(Api.REGISTER_PHYSICAL_PATH, message, path=row.path, accept=EXISTS | _UNKNOWN_CALL)
-    if errors.nominal(reply.status) in _UNKNOWN_CALL:
-        reply = session.call(Api.PHY_PATH_REG, message, path=row.path, accept=EXISTS)
-    return reply.status >= 0
+            wanted["resc_hier"] = resource.hierarchy
+    return messages.data_object(row.path, wanted)
 
 
 def update(session: Session, row: Registration, resource: Resource | None) -> None:
@@ -89,6 +94,12 @@ def update(session: Session, row: Registration, resource: Resource | None) -> No
 
 def correct(session: Session, row: Registration, found: Replica) -> None:
     """Make a replica's columns those of the registration (622); no round trip when they are."""
+    if changes := corrections(row, found):
+        replicas.modify(session, row.path, found, changes)
+
+
+def corrections(row: Registration, found: Replica) -> dict[str, str]:
+    """What `correct` changes, as keywords of 622."""
     changes = {}
     if found.size != row.size:
         changes["dataSize"] = str(row.size)
@@ -99,8 +110,8 @@ def correct(session: Session, row: Registration, found: Replica) -> None:
         changes["chksum"] = row.checksum or ""
     if found.status != replicas.Status.GOOD:
         changes["replStatus"] = str(int(replicas.Status.GOOD))
-    if changes:
-        replicas.modify(session, row.path, found, {"dataModify": replicas.stamp(row.modified_at)} | changes)
+    # without a time 622 sets that of the call
+    return {"dataModify": replicas.stamp(row.modified_at)} | changes if changes else {}
 
 
 def replica_of(row: Registration, resource: Resource | None, rows: list[Replica]) -> Replica:

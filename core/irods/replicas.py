@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from core import paths
 from core.irods import errors, messages
-from core.irods.messages import Api
+from core.irods.messages import Api, Packable
 from core.irods.queries import Column, equal, select, select_each, subtree, totals
 from core.irods.session import Session
 
@@ -155,10 +155,14 @@ def replicas_each(session: Session, wanted: Collection[str]) -> dict[str, list[R
 
 def modify(session: Session, path: str, replica: Replica, changes: Mapping[str, str]) -> None:
     """Set columns of one replica (622, rodsadmin only): dataSize, dataModify, chksum, replStatus as keywords."""
-    message = messages.mod_data_object(
+    session.call(Api.MOD_DATA_OBJ_META, modification(session, path, replica, changes), path=path)
+
+
+def modification(session: Session, path: str, replica: Replica, changes: Mapping[str, str]) -> Packable:
+    """The message of `modify`."""
+    return messages.mod_data_object(
         path, changes, replica=replica.number, hierarchy=replica.hierarchy, version=session.version
     )
-    session.call(Api.MOD_DATA_OBJ_META, message, path=path)
 
 
 def unlock(session: Session, path: str, rows: Iterable[Replica]) -> bool:

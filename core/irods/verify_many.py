@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +21,6 @@ from core.settings import VerifyLevel
 
 MIN_PACK = 8
 """Files below which single calls are cheaper than a pack."""
-BATCH_FILES = 50
-BATCH_BYTES = 256 * 1024 * 1024
-"""Of files whose checks (629) share a round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +132,7 @@ def _checked(
                 bad.add(path)
             else:
                 todo.append((path, row))
-    for batch in _batches(todo):
+    for batch in batches.by_size(todo, lambda item: item[1].size):
         requests = [
             (Api.DATA_OBJ_CHKSUM, verify.request(path, row, level, as_admin=wanted[path].as_admin))
             for path, row in batch
@@ -148,16 +145,3 @@ def _checked(
             except FileError:
                 bad.add(path)  # looked at again by itself
     return right.keys() - bad
-
-
-def _batches(todo: Sequence[tuple[str, Replica]]) -> Iterator[list[tuple[str, Replica]]]:
-    batch: list[tuple[str, Replica]] = []
-    room = BATCH_BYTES
-    for item in todo:
-        if batch and (len(batch) == BATCH_FILES or item[1].size > room):
-            yield batch
-            batch, room = [], BATCH_BYTES
-        batch.append(item)
-        room -= item[1].size
-    if batch:
-        yield batch

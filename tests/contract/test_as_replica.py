@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,60 @@ def test_many(gateway: Gateway, home: str, resource: str, source: Path, tree: di
     assert outcomes[:3] == [Done(checksum_of(NEW))] * 3
     assert isinstance(outcomes[3], Dead)
     assert [len(gateway.replicas(f"{home}/r{i}")) for i in range(3)] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("where", COORDINATORS)
+def test_many_leave_what_one_by_one_leaves(
+    gateway: Gateway, session: Session, home: str, resource: str, served: Path, tree: dict[str, str], where: str
+) -> None:
+    same, new, other = served / "same", served / "new", served / "other"
+    for file, data in ((same, OLD), (new, NEW), (other, NEW)):
+        file.write_bytes(data)
+
+    def row(name: str, file: Path, *, known: bool = True) -> Registration:
+        data = file.read_bytes()
+        return Registration(name, str(file), len(data), WHEN, checksum_of(data) if known else None)
+
+    def brought(folder: str) -> list[Registration]:
+        for name in ("same", "changed", "unknown", "bare", "taken", "twice"):
+            path = f"{folder}_{name}"
+            gateway.put_bytes(path, OLD, checksum=checksum_of(OLD), resource=resource, overwrite=False)
+        replicas.modify(session, f"{folder}_bare", gateway.replicas(f"{folder}_bare")[0], {"chksum": ""})
+        add(gateway, f"{folder}_taken", other, tree["leaf"])
+        add(gateway, f"{folder}_twice", same, tree["leaf"])
+        gateway.make_collections(f"{folder}_collection")
+        gone = Registration(f"{folder}_same", str(served / "gone"), 3, WHEN, checksum_of(b"abc"))
+        return [
+            row(f"{folder}_absent", new),
+            row(f"{folder}_same", same),
+            row(f"{folder}_changed", new),
+            row(f"{folder}_unknown", new, known=False),
+            row(f"{folder}_bare", new, known=False),
+            row(f"{folder}_taken", new),
+            row(f"{folder}_twice", same),
+            row(f"{folder}_collection", new),
+            row(f"{folder}_//bad", new),
+            replace(gone, path=f"{home}/none/{'x' * 8}"),
+        ]
+
+    def shown(folder: str) -> dict[str, list[tuple[object, ...]]]:
+        return {
+            path.removeprefix(folder): [(r.number, r.size, r.status, r.checksum, r.hierarchy) for r in rows]
+            for path, rows in replicas.replicas_in(session, home).items()
+            if path.startswith(f"{folder}_")
+        }
+
+    first, second = brought(f"{home}/a"), brought(f"{home}/b")
+    for _ in range(2):
+        one_by_one = [gateway.register_as_replica_many([each], resource=tree[where])[0] for each in first]
+        together = gateway.register_as_replica_many(second, resource=tree[where])
+        assert [(type(each), getattr(each, "error", None)) for each in together] == [
+            (type(each), getattr(each, "error", None)) for each in one_by_one
+        ]
+        assert [isinstance(each, Done) for each in together] == [True] * 5 + [False, True] + [False] * 3
+        assert shown(f"{home}/b") == shown(f"{home}/a")
+    times = {rows[-1].modified_at for rows in replicas.replicas_in(session, home).values() if len(rows) > 1}
+    assert times == {WHEN}
 
 
 def test_a_missing_file_of_an_object_with_a_checksum(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from irods.session import iRODSSession
 from pydantic import SecretStr
 
 from core.checksums import checksum_of
@@ -271,6 +273,38 @@ def test_a_broken_pack(server: SandboxServer, gateway: Gateway, api: int, kind: 
     assert replicas.replicas_in(gateway._session, gateway._staging) == {}
 
 
+@pytest.fixture
+def second(server: SandboxServer) -> str:
+    """A resource beside the one of HOME."""
+    with iRODSSession(host="127.0.0.1", port=server.port, user="rods", zone="tempZone", password="rods") as session:
+        session.resources.create("second", "unixfilesystem", "localhost", str(server.state / "second"))
+    return "second"
+
+
+def first_replicas(gateway: Gateway) -> None:
+    """For every other one of `rows()` an older replica, without a checksum."""
+    old = [replace(row, physical_path=f"/old{row.path}", checksum=None) for row in rows()[::2]]
+    assert gateway.register_many(old, resource="demoResc") == [Done(None)] * 30
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error"])
+@pytest.mark.parametrize("api", [619, 20008, 622, 702])
+def test_a_broken_registration_of_replicas(
+    server: SandboxServer, gateway: Gateway, second: str, api: int, kind: str
+) -> None:
+    first_replicas(gateway)
+    server.faults.add(kind, api=api, count=1, code=-154000 if kind == "error" else 0)
+    outcomes = gateway.register_as_replica_many(rows(), resource=second)
+    assert all(isinstance(outcome, Done if kind == "error" and api != 702 else Done | Released) for outcome in outcomes)
+    assert gateway.register_as_replica_many(rows(), resource=second) == [Done(checksum_of(b"x"))] * 60
+    shown = replicas.replicas_in(gateway._session, HOME)
+    for number, row in enumerate(rows()):
+        *older, mine = shown[row.path]
+        assert (mine.status, mine.size, mine.checksum) == (Status.GOOD, row.size, row.checksum)
+        assert (mine.resource, mine.physical_path, mine.modified_at) == (second, row.physical_path, WHEN)
+        assert [each.status for each in older] == ([Status.STALE] if number % 2 == 0 else [])
+
+
 # what it costs: requests are exact here
 
 
@@ -313,6 +347,18 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     before = dict(server.calls)
     gateway.register_many(rows(100)[50:], resource="demoResc")
     assert cost(server, before) == {619: 50}
+
+
+def test_requests_of_many_replicas(server: SandboxServer, gateway: Gateway, second: str) -> None:
+    gateway.check_resource(second, "register_as_replica_sync")
+    first_replicas(gateway)
+    before = dict(server.calls)
+    gateway.register_as_replica_many(rows(), resource=second)
+    # of sixty, thirty are new, and thirty leave a stale one behind
+    assert cost(server, before) == {702: 4, 619: 30, 20008: 30, 622: 60}
+    before = dict(server.calls)
+    gateway.register_as_replica_many(rows(), resource=second)
+    assert cost(server, before) == {702: 4}
 
 
 def test_a_pack_is_made_only_where_half_of_it_is_wanted(server: SandboxServer, gateway: Gateway) -> None:
