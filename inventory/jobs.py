@@ -242,4 +242,6 @@ def set_settings(database: Database, job: int, changes: Mapping[str, object], *,
             text("UPDATE inventory.job SET settings = settings || CAST(:changes AS jsonb) WHERE id = :job"),
             {"job": job, "changes": json.dumps(dict(changes))},
         )
+        if "reverify_days" in changes:  # the walk may be resting for a share of what it was
+            connection.execute(text("UPDATE inventory.shard SET reverify_at = now() WHERE job_id = :job"), {"job": job})
         note(connection, actor, "job_changed", job, **changes)

@@ -32,7 +32,9 @@ class Connections:
         """The metadata and access that belong to a file."""
         self._gateways = Gateways(settings)
         self._s3 = s3
-        self._sources: dict[tuple[int, str], Source] = {}
+        self.places: Callable[[Source], Source] = lambda source: source
+        """Where the files of a source are for iRODS: where the source says, unless an event handler knows better."""
+        self._sources: dict[tuple[int, str, str | None], Source] = {}
         self._made: set[str] = set()  # collections known to exist; shared, for adding to a set is atomic
 
     @property
@@ -50,15 +52,12 @@ class Connections:
 
     def source(self, job: Job) -> Source:
         """The job's source."""
-        wanted = (job.id, job.settings.symlinks)  # what may change while the job runs
+        wanted = (job.id, job.settings.symlinks, job.settings.sentinel)  # what may change while the job runs
         if wanted not in self._sources:
             meter = Meter(partial(self._rate_of, job.id))
-            self._sources[wanted] = Throttled(selected(open_source(job.source_url, self._s3), job.settings), meter)
+            source = Throttled(selected(open_source(job.source_url, self._s3), job.settings), meter)
+            self._sources[wanted] = self.places(source)
         return self._sources[wanted]
-
-    def use_source(self, job: Job, source: Source) -> None:
-        """Read the files of a job from this source."""
-        self._sources[job.id, job.settings.symlinks] = source
 
     def make_collection(self, job: Job, directory: str, *, anew: bool = False) -> Outcome:
         """Make the collection of a directory unless it is known to exist; `anew` mistrusts what is known."""

@@ -19,7 +19,7 @@ SCHEMES = ("file", "s3")
 def source_url(given: str) -> str:
     """The URL of what a person named: a path becomes file:///absolute/path with other bytes than ASCII quoted.
 
-    Raises UsageError for a scheme that no source serves.
+    Raises UsageError for a scheme that no source serves, and for a file:// URL that names another place than it seems to.
     """
     if "://" not in given:
         return "file://" + quote(os.fsencode(os.path.abspath(given)))
@@ -28,7 +28,25 @@ def source_url(given: str) -> str:
         raise UsageError(
             f"source {given}: no source serves {scheme}://", "use a path, file:///path or s3://bucket/prefix"
         )
+    if scheme == "file":
+        _check_file_url(given)
     return given
+
+
+def _check_file_url(given: str) -> None:
+    hint = "give the path alone, or write file:///absolute/path with '?' as %3F and '#' as %23"
+    if not given.startswith("file:///"):
+        raise UsageError(f"source {given} names a host, and no absolute path", hint)
+    if "?" in given or "#" in given:
+        raise UsageError(f"source {given}: what follows '?' or '#' is no part of a path in a URL", hint)
+
+
+def source_basename(url: str) -> str:
+    """The last part of a source's URL as text: a directory, the end of a prefix, or a bucket; '' for the root directory."""
+    if url.startswith("s3://"):
+        # a bucket and a key, neither of them quoted: no URL as RFC 3986 knows it
+        return url.removeprefix("s3://").rstrip("/").rpartition("/")[2]
+    return os.fsdecode(unquote_to_bytes(url.removeprefix("file://")).rstrip(b"/").rpartition(b"/")[2])
 
 
 def source_path(url: str, path: str) -> bytes:

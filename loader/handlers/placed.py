@@ -1,29 +1,18 @@
-"""A source whose files have another physical path for the server than for us."""
+"""Sources whose files have another physical path for the server than for us."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
 
 
 class Placed:
-    """A source, and what an event handler's `target_path` has said of its files."""
+    """A source, and by path what an event handler's `target_path` has said of its files; `places` is the caller's to change."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, places: Mapping[str, str]) -> None:
         self._source = source
-        self._places: dict[str, str] = {}
-
-    def place(self, path: str, physical: str | None) -> None:
-        """Give a file another physical path; None: the source's own."""
-        if physical is None:
-            self._places.pop(path, None)
-        else:
-            self._places[path] = physical
-
-    def clear(self) -> None:
-        """Forget the files of the work before."""
-        self._places.clear()
+        self._places = places
 
     def check(self) -> None:
         self._source.check()

@@ -57,8 +57,8 @@ class JobWork:
         self._connections = Connections(self._settings, settings.s3, lambda _: self.bytes_a_second)
         self._files = FileWork(self._connections)
         self._sessions: dict[tuple[str, str] | None, Any] = {}
-        self._placed = Placed(self._connections.source(job))
-        self._connections.use_source(job, self._placed)
+        self._places: dict[str, str] = {}
+        self._connections.places = lambda source: Placed(source, self._places)
         if handler is not None and (mapped := handler.character_map()) is not None:
             self._connections.names = mapped.path
         self._connections.notes = self._notes
@@ -78,7 +78,7 @@ class JobWork:
 
     def do(self, job: Job, item: Item) -> Outcome:
         """Do one item. Raises FileError, HandlerFailed among them."""
-        self._placed.clear()
+        self._places.clear()
         try:
             if isinstance(item, ClaimedFile):
                 return self._file(job, item)
@@ -96,7 +96,7 @@ class JobWork:
 
     def many(self, job: Job, files: Sequence[ClaimedFile]) -> list[Outcome]:
         """Load small files, together those of which the handler says the same; one outcome a file, in order."""
-        self._placed.clear()
+        self._places.clear()
         outcomes: dict[int, Outcome] = {}
         groups: dict[Hashable, tuple[Job, list[int]]] = {}
         for number, file in enumerate(files):
@@ -159,7 +159,9 @@ class JobWork:
             collection = item.collection if isinstance(item, Gone) else item
             return contexts.of_collection(job, collection, self._connections.path(job, collection.path), session)
         file = item.file if isinstance(item, Deletion) else item
-        return contexts.of_file(job, file, self._connections.path(job, file.path), self._placed, session)
+        return contexts.of_file(
+            job, file, self._connections.path(job, file.path), self._connections.source(job), session
+        )
 
     def _answered(self, job: Job, item: ClaimedFile | ClaimedCollection | Deletion | Gone) -> Job:
         """The job as the handler wants it for one item."""
@@ -178,7 +180,8 @@ class JobWork:
         if isinstance(item, ClaimedFile):
             if resource := handler.ask("to_resource", context):
                 changes["resource"] = resource
-            self._placed.place(item.path, handler.ask("target_path", context))
+            if place := handler.ask("target_path", context):
+                self._places[item.path] = place
         return _with(job, changes)
 
     def _notes(self, job: Job, file: ClaimedFile) -> Notes:
@@ -186,7 +189,7 @@ class JobWork:
         kept = kept_name(job, file, self._connections.names)
         if self._extract is None:
             return kept
-        context = contexts.of_file(job, file, self._connections.path(job, file.path), self._placed)
+        context = contexts.of_file(job, file, self._connections.path(job, file.path), self._connections.source(job))
         try:
             returned = self._extract(context)
             if not isinstance(returned, handlers.Annotations):
@@ -230,7 +233,7 @@ class JobWork:
         there = self._connections.gateway(job).replicas(path)
         operation = job.settings.operation
         if operation == "register_as_replica_sync":
-            physical = self._placed.physical_path(file.path)
+            physical = self._connections.source(job).physical_path(file.path)
             there = [replica for replica in there if replica.physical_path == physical]
         # an attempt of ours that failed half way may have made it: then it is still being made
         ours = not file.fresh and file.generation == 1 and file.checksum is None

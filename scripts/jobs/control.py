@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from core.errors import UsageError
+from core.settings import VerifyLevel
 from scripts.frame import Invocation
 from scripts.jobs.filtering import filter_options, given
 from scripts.jobs.group import group, named, opened
+
+if TYPE_CHECKING:
+    from core.settings import S3Settings
+    from inventory.jobs import Job
 
 
 def _change(invocation: Invocation, name: str, state: str) -> None:
@@ -58,6 +63,10 @@ def cancel(invocation: Invocation, name: str, yes: bool) -> None:
     click.echo(f"cancelled job {name}; `ingest job delete {name}` removes its rows")
 
 
+_LIFTED = {"job.max_in_flight": "0", "job.bandwidth": "off", "job.sentinel": "", "job.reverify_days": "0.0"}
+"""What a person writes to have a setting no more."""
+
+
 @group.command("set")
 @click.argument("name")
 @click.option("--priority", type=int, help="Jobs of a higher priority go first; 0 is usual.")
@@ -65,22 +74,27 @@ def cancel(invocation: Invocation, name: str, yes: bool) -> None:
 @click.option("--bandwidth", help="Bytes a second, as 50M, or a timetable, as '08:00,50M 19:00,off'; off: no limit.")
 @click.option("--max-deletes", type=int, help="Hold back deletions when more files than that are gone after a pass.")
 @click.option("--max-delete-percent", type=float, help="The same for per cent of the job's files.")
+@click.option(
+    "--delete-after", "delete_after_seconds", type=float, help="Delete only what has been gone for so many seconds."
+)
+@click.option("--sentinel", help="A path below the source without which nothing vanishes; '' for none.")
+@click.option("--reverify-days", type=float, help="Verify again what was verified so many days ago; 0: never again.")
+@click.option("--reverify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly it is verified again.")
 @filter_options
 @click.pass_obj
 def change(invocation: Invocation, /, name: str, **options: Any) -> None:
     """Change settings of a job, running or not; pods go by them within seconds.
 
     A filter that is given takes the place of what the job has of its kind; an empty pattern ('') lifts it. Filters are for what
-    is found from then on: `ingest job rescan` has the job look at everything anew.
+    is found from then on: `ingest job rescan` has the job look at everything anew. A sentinel must be at the source, here.
     """
     from core.filters import Filter
     from inventory import jobs
 
     wanted = given(options)
-    if wanted.get("job.max_in_flight") == 0:
-        wanted["job.max_in_flight"] = None
-    if str(wanted.get("job.bandwidth")).lower() == "off":
-        wanted["job.bandwidth"] = None
+    for key, none in _LIFTED.items():
+        if str(wanted.get(key)).lower() == none:
+            wanted[key] = None
     wanted = {
         key: [one for one in value if one] if isinstance(value, tuple) else value for key, value in wanted.items()
     }
@@ -90,9 +104,26 @@ def change(invocation: Invocation, /, name: str, **options: Any) -> None:
     Filter(checked)
     names = [key.removeprefix("job.") for key in wanted]
     changes: dict[str, object] = {key: getattr(checked, key) for key in names}
-    with opened(invocation.settings().inventory) as database:
-        jobs.set_settings(database, named(database, name).id, changes)
+    settings = invocation.settings()
+    with opened(settings.inventory) as database:
+        job = named(database, name)
+        if changes.get("sentinel") is not None:
+            _check_sentinel(job, str(changes["sentinel"]), settings.s3)
+        jobs.set_settings(database, job.id, changes)
     click.echo(f"job {name}: {', '.join(f'{key} {_told(value)}' for key, value in changes.items())}")
+
+
+def _check_sentinel(job: Job, sentinel: str, s3: S3Settings) -> None:
+    """A sentinel that is not there would hold the job for ever. Raises UsageError, as the start of a job does."""
+    from core.sources.selection import selected
+    from core.sources.urls import open_source
+
+    if job.settings.manifest is not None:
+        raise UsageError(
+            f"job {job.name} takes its files from a manifest", "nothing of it vanishes: it needs no sentinel"
+        )
+    changed = job.settings.model_copy(update={"sentinel": sentinel})
+    selected(open_source(job.source_url, s3), changed).check()
 
 
 def _told(value: object) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
-from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -190,7 +189,9 @@ def _check_queue(url: str, settings: Settings) -> None:
 
 
 def _name(url: str, name: str | None) -> str:
-    return checked_name(name or PurePath(unquote(urlsplit(url).path)).name or "job")
+    from core.sources.urls import source_basename
+
+    return checked_name(name or source_basename(url) or "job")
 
 
 def _existing(database: Database, source: str, name: str | None) -> Job | None:

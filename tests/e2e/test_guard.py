@@ -80,6 +80,46 @@ def test_what_is_held_back_goes_when_a_person_confirms_it(world: World, source: 
     world.stop()
 
 
+def test_grace_sentinel_and_reverification_are_changed_while_a_job_runs(world: World, source: Path) -> None:
+    fill(source)
+    settings = ("--delete-mode", "no_trash", "--rescan", "0.3", "--max-delete-percent", "100")
+    world.start_job(source, *settings, "--delete-after", "3600")
+    world.start("watcher", "loader", "verifier")
+    eventually("all are verified", lambda: world.counts() == {"verified": FILES + 1})
+    for options, words in (
+        (("--sentinel", "nowhere"), "no nowhere"),
+        (("--sentinel", "../beside"), "../beside"),
+        (("--delete-after", "-1"), "delete_after_seconds"),
+        (("--delete-after", "inf"), "delete_after_seconds"),
+        (("--reverify-days", "-1"), "reverify_days"),
+    ):
+        refused = world.ingest("job", "set", "job", *options)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert words in refused.stderr
+    shutil.rmtree(source / "volume0")
+    eventually("they have vanished", lambda: world.counts().get("vanished") == 20)
+    # the sentinel first: with it gone, nothing is deleted whatever the time of grace
+    assert world.ingest("job", "set", "job", "--sentinel", "beside").returncode == 0
+    (source / "beside").rename(source / "aside")
+    assert world.ingest("job", "set", "job", "--delete-after", "0").returncode == 0
+    log = world.logs / "watcher-0.log"
+    eventually("the watcher misses the sentinel", lambda: "sentinel_missing" in log.read_text())
+    assert len(world.objects()) == FILES + 1
+    (source / "aside").rename(source / "beside")
+    eventually(lambda: f"they are deleted: {world.counts()}", lambda: world.counts().get("deleted") == 20, 30)
+    assert world.held_by_irods() == hashes_of(source)
+    done = world.ingest("job", "set", "job", "--sentinel", "", "--reverify-days", "0.00001", "--reverify-level", "stat")
+    assert done.stdout.strip() == "job job: sentinel none, reverify_days 1e-05, reverify_level stat"
+    eventually("all are verified again", lambda: at_level(world, "s") == FILES - 19)
+    world.stop()
+
+
+def at_level(world: World, level: str) -> int:
+    with world.database.begin() as connection:
+        counted = "SELECT count(*) FROM inventory.file WHERE state = 'verified' AND verify_level = %s"
+        return int(connection.exec_driver_sql(counted, (level,)).scalar_one())
+
+
 def test_excluded_files_keep_their_objects(world: World, source: Path) -> None:
     """Also those that are gone, and those that had been cleared for deletion before they were excluded."""
     fill(source)

@@ -12,7 +12,7 @@ from core.errors import Outage, Permanent, UsageError, Vanished
 from core.settings import S3Settings
 from core.sources.base import Stat
 from core.sources.filesystem import FilesystemSource
-from core.sources.urls import open_source, source_url
+from core.sources.urls import open_source, source_basename, source_url
 
 
 @pytest.fixture
@@ -148,6 +148,31 @@ def test_a_url_holds_any_path(tmp_path: Path) -> None:
     odd.mkdir()
     (odd / "in").write_bytes(b"x")
     assert [entry.name for entry in open_source(source_url(str(odd)), S3Settings()).scan("")] == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("url", "last"),
+    [
+        ("s3://bucket", "bucket"),
+        ("s3://bucket/a/[b", "[b"),
+        ("s3://bu[cket/run 7/", "run 7"),
+        ("s3://bucket/a#b?c%20d", "a#b?c%20d"),
+        ("file:///data/run%207/", "run 7"),
+        ("file:///data/%5Bx", "[x"),
+        ("file:///", ""),
+    ],
+)
+def test_the_last_part_of_a_url_is_what_a_person_calls_the_source(url: str, last: str) -> None:
+    assert source_basename(source_url(url)) == last
+
+
+@pytest.mark.parametrize("url", ["file://data/x", "file:data", "file:///data/run#7", "file:///data/what?"])
+def test_a_file_url_that_names_another_place_than_it_seems_is_refused(url: str) -> None:
+    if "://" in url:
+        with pytest.raises(UsageError, match="file:///absolute/path"):
+            source_url(url)
+    else:  # no URL but the name of a file
+        assert source_url(url).endswith("/file%3Adata")
 
 
 def test_a_stat_is_a_size_and_microseconds(tmp_path: Path, source: FilesystemSource) -> None:
