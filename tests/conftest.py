@@ -32,6 +32,20 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 
 
 @pytest.fixture(scope="session")
+def strict_postgres(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server that asks for passwords, which one that INVENTORY_URL names need not do."""
+    if isinstance(postgres, EmbeddedPostgres):
+        yield postgres
+        return
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("strict-postgres"), fast=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
 def inventory_template(postgres: PostgresServer) -> Iterator[str]:
     """The name of a database with the inventory's schema and no rows, from which others are copied in milliseconds."""
     from inventory import schema  # imported here, so that tests without an inventory run without it

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from core.errors import SchemaError, Unavailable, UsageError
 from inventory import schema
 from inventory.engine import Database
+from sandbox.databases import PostgresServer
 
 
 def _set_version(url: str, version: str) -> None:
@@ -58,8 +59,8 @@ def test_a_missing_database_is_told_in_one_line(inventory_url: str) -> None:
     assert told.value.exit_code == 4
 
 
-def test_a_wrong_password_is_never_shown(inventory_url: str) -> None:
-    head, _, tail = inventory_url.partition("@")
+def test_a_wrong_password_is_never_shown(strict_postgres: PostgresServer) -> None:
+    head, _, tail = strict_postgres.url().partition("@")
     database = Database(head.rsplit(":", 1)[0] + ":open-sesame@" + tail)
     with pytest.raises(Unavailable, match="INVENTORY_PASSWORD") as told:
         schema.check(database)
