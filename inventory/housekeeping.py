@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import structlog
 from sqlalchemy import Connection, text
 
-from inventory import activity, endings, guard, partitions, passes, reverify, workers
+from inventory import activity, endings, guard, looks, partitions, passes, reverify, workers
 from inventory.claims import STATES, SUSPECT_REAPS
 from inventory.engine import Database
 
@@ -175,6 +175,7 @@ def _reap_directories(connection: Connection, gone: Sequence[int], max_reaps: in
         text("UPDATE inventory.compute_job SET claimed_by = NULL WHERE claimed_by = ANY(:gone)"), {"gone": list(gone)}
     )
     passes.reap(connection, gone)
+    looks.reap(connection, gone)
 
 
 def _promote(database: Database) -> int:

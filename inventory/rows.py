@@ -59,11 +59,6 @@ class Listing:
     excluded: list[str] = field(default_factory=list)
     found: Found | None = None
 
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether it was the last listing already when its directory was claimed."""
-        return self.digest is not None and self.digest == self.directory.digest
-
     def __len__(self) -> int:
         return len(self.entries)
 

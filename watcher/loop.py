@@ -16,7 +16,7 @@ from core.filters import filter_of
 from core.sources.base import WHOLE, Keys, Source
 from core.sources.selection import selected
 from core.sources.urls import open_source
-from inventory import below, listing, partitions, parts, unchanged
+from inventory import below, listing, looks, partitions, parts
 from inventory.below import Reserve
 from inventory.directories import Places, release_all
 from inventory.jobs import Job
@@ -25,7 +25,7 @@ from inventory.pod import Member
 from watcher.ahead import Ahead
 from watcher.notices import Notices
 from watcher.pressure import Pressure
-from watcher.scan import Batch, Complete, Divided, Failed, Part, Passed, Scan, Size
+from watcher.scan import Batch, Complete, Divided, Failed, Part, Scan, Size, Unchanged
 from watcher.scanned import Scanned
 
 log = structlog.get_logger()
@@ -58,6 +58,7 @@ class WatchLoop:
         self._alone = False  # whether a suspect is being scanned
         self._sources: dict[int, Source] = {}
         self._scans: deque[Ahead[Batch]] = deque()
+        self._looks: deque[set[int]] = deque()  # of each scan, the looks that end with it
         self._part_of: tuple[int, int] = (0, 0)  # a directory that comes in parts, and the names of it so far
         self._entries_each = self._settings.rows / 200  # of a directory, as a running mean
         self._whole = True
@@ -90,6 +91,8 @@ class WatchLoop:
             return  # a slow source; the loop has other things to look after
         if batch is None:
             self._scans.popleft()
+            if ended := self._looks.popleft():
+                looks.end(self._database, list(ended))
             self._alone = False
         else:
             self._merge(batch)
@@ -105,6 +108,7 @@ class WatchLoop:
         for scan in self._scans:
             scan.close()
         self._scans.clear()
+        self._looks.clear()
         # also what a claim has got whose answer was lost: nobody would ever scan it
         release_all(self._database, self._member.worker)
         self._held = {}
@@ -138,7 +142,7 @@ class WatchLoop:
             sorted(jobs, key=self._priority), key=self._priority
         ):  # jobs of one priority take turns
             claimed += listing.claim(
-                self._database, self._member.worker, list(equals), limit - len(claimed), self._places
+                self._database, self._member.worker, list(equals), limit - len(claimed), self._places, looking=True
             )
             if len(claimed) >= limit:
                 break
@@ -150,12 +154,13 @@ class WatchLoop:
         """Have claimed directories scanned after those that are being scanned."""
         if not claimed:
             return
-        self._held |= {directory.id: directory for directory in claimed}
+        self._held |= {directory.id: directory for directory in claimed if not directory.look}
         by_job: dict[int, list[ClaimedDirectory]] = {}
         for directory in claimed:
             by_job.setdefault(directory.job_id, []).append(directory)
         scans = [self._scan(self._member.rota.job(job), directories) for job, directories in by_job.items()]
         before = self._scans[-1] if self._scans else None
+        self._looks.append({directory.look.id for directory in claimed if directory.look})
         self._scans.append(Ahead(chain.from_iterable(scans), BATCHES_AHEAD, before))
 
     def _keep_one(self, suspects: Sequence[ClaimedDirectory]) -> None:
@@ -167,10 +172,25 @@ class WatchLoop:
 
     def _without_left_out(self, claimed: Sequence[ClaimedDirectory]) -> list[ClaimedDirectory]:
         """Those that the filters do not leave out: a filter may be younger than what was found."""
-        out = [one for one in claimed if filter_of(self._job_of(one).settings).leaves_out_below(one.path)]
+        filters = {job: filter_of(self._member.rota.job(job).settings) for job in {one.job_id for one in claimed}}
+        out = {one.id: one for one in claimed if filters[one.job_id].leaves_out_below(one.path)}
         if out:
-            listing.leave_out(self._database, self._member.worker, [one.id for one in out])
-        return [one for one in claimed if one not in out]
+            mine = self._taken(list(out.values()))
+            listing.leave_out(self._database, self._member.worker, list(mine))
+        return [one for one in claimed if one.id not in out]
+
+    def _taken(self, directories: Sequence[ClaimedDirectory]) -> dict[int, ClaimedDirectory]:
+        """These directories claimed, by id: what was only looked at is claimed now, where it is still as it was."""
+        mine = {one.id: self._held.get(one.id, one) for one in directories if not one.look or one.id in self._held}
+        by_look: dict[int, list[ClaimedDirectory]] = {}
+        for one in directories:
+            if one.look and one.id not in self._held:
+                by_look.setdefault(one.look.id, []).append(one)
+        for together in by_look.values():
+            taken = looks.take(self._database, self._member.worker, together)
+            self._held |= taken
+            mine |= taken
+        return mine
 
     def _job_of(self, directory: ClaimedDirectory) -> Job:
         return self._member.rota.job(directory.job_id)
@@ -213,18 +233,32 @@ class WatchLoop:
     def _merge(self, batch: Batch) -> None:
         match batch:
             case Failed(directory, error):
-                self._failed(directory, error)
+                for mine in self._taken([directory]).values():
+                    self._failed(mine, error)
             case Complete(job, listings):
-                self._merge_complete(self._member.rota.job(job), [one for one in listings if not self._emptied(one)])
+                claimed = [one for one in self._claimed(listings) if not self._emptied(one)]
+                if claimed:
+                    self._merge_complete(self._member.rota.job(job), claimed)
             case Part(job, part, last):
-                self._merge_part(self._member.rota.job(job), part, last)
-            case Divided(job, listed, cut):
+                for one in self._claimed([part]):
+                    self._merge_part(self._member.rota.job(job), one, last)
+            case Divided(job, listed, cut):  # of a directory that was never scanned, and so is claimed
                 self._merge_divided(self._member.rota.job(job), listed, cut)
-            case Passed(job, directories):
-                with self._database.begin() as connection:
-                    again = self._member.rota.job(job).settings.rescan_seconds
-                    mine = unchanged.trusted(connection, self._member.worker, directories, again)
-                self._done(directories, mine)
+            case Unchanged(job, seen, entries):
+                again = self._member.rota.job(job).settings.rescan_seconds
+                looks.unchanged(self._database, self._member.worker, seen, again)
+                self._scanned.add(job, entries)
+                for _ in seen:
+                    self._note_size(entries // len(seen))
+
+    def _claimed(self, listings: Sequence[Listing]) -> list[Listing]:
+        """These listings, each of a directory that is claimed; of what was looked at others may know more by now."""
+        if all(one.directory.look is None for one in listings):
+            return list(listings)
+        mine = self._taken([one.directory for one in listings])
+        for one in listings:
+            one.directory = mine.get(one.directory.id, one.directory)
+        return [one for one in listings if one.directory.id in mine]
 
     def _emptied(self, listed: Listing) -> bool:
         """Refuse an empty root that was not empty before: a mount that is away, far more often than an emptied archive."""
@@ -239,24 +273,14 @@ class WatchLoop:
 
     def _merge_complete(self, job: Job, listings: Sequence[Listing]) -> None:
         claimed = [one.directory for one in listings if not one.found]
-        passed = self._pass_unchanged(job, [one for one in listings if one.is_unchanged])
-        rest = [one for one in listings if one.directory.id not in passed]
-        mine: list[int] = []
-        if rest:
-            with self._merging(job) as merge:
-                self._pressure.added(job.id, merge.add_listings(rest, job.settings.rescan_seconds))
-                mine = merge.finish([one.directory for one in rest if not one.found], job.settings.rescan_seconds)
-        self._done(claimed, [*passed, *mine])
+        with self._merging(job) as merge:
+            self._pressure.added(job.id, merge.add_listings(listings, job.settings.rescan_seconds))
+            mine = merge.finish(claimed, job.settings.rescan_seconds)
+        self._done(claimed, mine)
         entries = sum(map(len, listings))
         self._scanned.add(job.id, entries)
         for _ in claimed:
             self._note_size(entries // len(claimed))
-
-    def _pass_unchanged(self, job: Job, listings: Sequence[Listing]) -> set[int]:
-        if not listings:
-            return set()
-        with self._database.begin() as connection:
-            return set(unchanged.same(connection, self._member.worker, listings, job.settings.rescan_seconds))
 
     def _merge_divided(self, job: Job, listed: Listing, cut: Sequence[Keys]) -> None:
         directory, mine = listed.directory, list[int]()

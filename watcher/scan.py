@@ -13,6 +13,7 @@ from core.sources.base import WHOLE, Divisible, Entry, Keys, Source
 from inventory import rows
 from inventory.below import Reserve
 from inventory.listing import ClaimedDirectory, Listing
+from inventory.looks import Seen
 from inventory.rows import Found
 
 DESCEND_SECONDS = 1.0
@@ -51,11 +52,15 @@ class Part:
 
 
 @dataclass(slots=True)
-class Passed:
-    """Directories not listed, because their own time is the one of their last two scans."""
+class Unchanged:
+    """Directories that were looked at, and their listing is still the last one.
+
+    Or they were not even listed, their own time being the one of their last two scans. `entries` counts what was listed.
+    """
 
     job: int
-    directories: list[ClaimedDirectory]
+    seen: list[Seen]
+    entries: int = 0
 
 
 @dataclass(slots=True)
@@ -75,7 +80,7 @@ class Divided:
     parts: list[Keys]
 
 
-Batch = Complete | Part | Divided | Passed | Failed
+Batch = Complete | Part | Divided | Unchanged | Failed
 
 
 class Size(NamedTuple):
@@ -113,15 +118,23 @@ class Scan:
     def __iter__(self) -> Iterator[Batch]:
         self._descend_until = time.monotonic() + DESCEND_SECONDS
         batch = Complete(self._job, [])
-        passed: list[ClaimedDirectory] = []
+        same = Unchanged(self._job, [])
         for directory in self._directories:
+            if len(same.seen) >= self._size.directories:
+                yield same
+                same = Unchanged(self._job, [])
             try:
                 modified_at = self._modified_at(directory)
-                if modified_at is not None and modified_at == directory.steady_at:
-                    passed.append(directory)
+                if modified_at is not None and modified_at == directory.steady_at and directory.look:
+                    same.seen.append(Seen(directory, modified_at))
                     continue
                 entries = iter(self._entries(directory))
-                listing = Listing(directory, list(islice(entries, self._size.entries)))
+                listed = list(islice(entries, self._size.entries))
+                if directory.look and self._is_same(directory, listed):
+                    same.seen.append(Seen(directory, modified_at))
+                    same.entries += len(listed)
+                    continue
+                listing = Listing(directory, listed)
                 divided = self._divide(listing, entries)
             except FileError as error:
                 yield Failed(directory, error)
@@ -142,8 +155,14 @@ class Scan:
             self._descend(listing, batch)
         if batch.listings:
             yield batch
-        if passed:
-            yield Passed(self._job, passed)
+        if same.seen:
+            yield same
+
+    def _is_same(self, directory: ClaimedDirectory, listed: Sequence[Entry]) -> bool:
+        """Whether this is a complete listing and the last one; an empty root is for the watcher's loop to judge."""
+        if not (listed or directory.path) or len(listed) >= self._size.entries:
+            return False
+        return rows.digest_of(listed) == directory.digest
 
     def _entries(self, directory: ClaimedDirectory) -> Iterator[Entry]:
         if directory.part == WHOLE:

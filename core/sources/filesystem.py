@@ -133,26 +133,32 @@ class FilesystemSource:
         # one turn of this loop is what a file of the source costs: no call that it can do without
         new, type_bits, kinds = tuple.__new__, stat_bits.S_IFMT, _KIND_OF
         where = self._where(directory)
-        # By descriptor: what is looked at is the directory that was opened, also when a volume is mounted over its path or taken
-        # away meanwhile. By path each name would seem to be gone then, and the listing of a full directory would be empty.
-        with self._if_mounted(), _told(directory or os.fsdecode(where)), self._opened(where) as opened:
-            with os.scandir(opened) as entries:  # names as text, decoded in C; os.fsencode gives their bytes back
-                for entry in entries:
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue  # gone between the listing and the stat
-                    name = entry.name
-                    if not (name.isascii() and name.isprintable()) or "%" in name:
-                        name = escape(os.fsencode(name))
-                    kind = kinds.get(type_bits(status.st_mode), "?")
-                    if kind == "l" and self._follows:
-                        status = target_status(self._root, where, os.fsencode(entry.name)) or status
-                        kind = _kind(status.st_mode)
-                    modified_at = status.st_mtime_ns // 1000
-                    if not _EARLIEST <= modified_at <= _LATEST:
-                        modified_at = _modified_at(status)
-                    yield new(Entry, (name, kind, status.st_size, modified_at, None))
+        try:
+            # By descriptor: what is looked at is the directory that was opened, also when a volume is mounted over its path or
+            # taken away meanwhile. By path each name would seem to be gone then, and a full directory would seem empty.
+            opened = self._opened(where)
+            try:
+                with os.scandir(opened) as entries:  # names as text, decoded in C; os.fsencode gives their bytes back
+                    for entry in entries:
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue  # gone between the listing and the stat
+                        name = entry.name
+                        if not (name.isascii() and name.isprintable()) or "%" in name:
+                            name = escape(os.fsencode(name))
+                        kind = kinds.get(type_bits(status.st_mode), "?")
+                        if kind == "l" and self._follows:
+                            status = target_status(self._root, where, os.fsencode(entry.name)) or status
+                            kind = _kind(status.st_mode)
+                        modified_at = status.st_mtime_ns // 1000
+                        if not _EARLIEST <= modified_at <= _LATEST:
+                            modified_at = _modified_at(status)
+                        yield new(Entry, (name, kind, status.st_size, modified_at, None))
+            finally:
+                os.close(opened)
+        except OSError as error:
+            raise self._unless_away(_file_error(error, directory or os.fsdecode(where))) from error
 
     shared_suffix = ""
 
@@ -182,22 +188,17 @@ class FilesystemSource:
             status = target_status(self._root, os.path.dirname(where), os.path.basename(where)) or status
         return Entry(path.rpartition("/")[2], _kind(status.st_mode), status.st_size, _modified_at(status))
 
-    @contextmanager
-    def _opened(self, where: bytes) -> Iterator[int]:
+    def _opened(self, where: bytes) -> int:
         """A descriptor of a directory; what was a directory and is a link now is gone."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         if where != self._root and not self._follows:
             flags |= os.O_NOFOLLOW
         try:
-            opened = os.open(where, flags)
+            return os.open(where, flags)
         except OSError as error:
             if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW:
                 raise NotADirectoryError(errno.ENOTDIR, "is a link now") from error
             raise
-        try:
-            yield opened
-        finally:
-            os.close(opened)
 
     def exists(self, path: str) -> bool:
         """Whether there is anything of that name. Raises FileError when nobody can say."""
@@ -223,19 +224,23 @@ class FilesystemSource:
 
     @contextmanager
     def _if_mounted(self) -> Iterator[None]:
-        """Let nothing vanish because the whole source is away: below an empty or missing root everything is missing."""
+        """Let nothing vanish because the whole source is away."""
         try:
             yield
         except Vanished as gone:
-            try:
-                with os.scandir(self._root) as entries:
-                    mounted = next(entries, None) is not None
-            except OSError:
-                mounted = False
-            if mounted:
-                raise
-            root = os.fsdecode(self._root)
-            raise Outage("source_away", f"source {root} is missing or empty", "is it mounted?") from gone
+            raise self._unless_away(gone) from gone.__cause__
+
+    def _unless_away(self, error: FileError) -> FileError:
+        """The same error, or that the whole source is away: below an empty or missing root everything is missing."""
+        if not isinstance(error, Vanished):
+            return error
+        try:
+            with os.scandir(self._root) as entries:
+                mounted = next(entries, None) is not None
+        except OSError:
+            mounted = False
+        root = os.fsdecode(self._root)
+        return error if mounted else Outage("source_away", f"source {root} is missing or empty", "is it mounted?")
 
     def physical_path(self, path: str) -> str:
         where = self._where(path)

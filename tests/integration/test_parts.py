@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from core.errors import Transient
 from core.sources.base import WHOLE, Entry, Keys
 from core.sources.s3_ranges import cut
+from inventory.engine import Database
 from tests.integration.inventory_world import World
 from tests.integration.test_watching import Watched
 
@@ -48,9 +50,14 @@ class SortedListing(Iterator[Entry]):
 
 def test_two_watchers_share_one_flat_directory(worlds: Callable[..., World]) -> None:
     world = worlds()
+    with closing(Database(world.url, queue=True)) as first, closing(Database(world.url, queue=True)) as second:
+        share_one_flat_directory(world, first, second)
+
+
+def share_one_flat_directory(world: World, first: Database, second: Database) -> None:
     names = [f"k{number:05}" for number in range(0, 3000, 3)]
     watched = Watched(world, Sorted(names), rescan_seconds=0.001)
-    one, other = watched.watcher(rows=100), watched.watcher(rows=100)
+    one, other = watched.watcher(first, rows=100), watched.watcher(second, rows=100)
     for _ in range(200):
         one.step()
         other.step()

@@ -17,13 +17,23 @@ Node = dict[str, Any]
 
 @dataclass
 class Plans:
-    """The plans of the statements that read or write `file`, each with its statement."""
+    """The plans of the statements that read or write `table`, each with its statement."""
 
     found: list[tuple[str, Node]] = field(default_factory=list)
+    table: str = "file"
 
     def scans(self) -> list[tuple[str, Node]]:
         """Every look into a partition: its statement and its node."""
         return [(s, node) for s, plan in self.found for node in nodes(plan) if _is_partition(node)]
+
+    def of(self, words: str) -> list[Node]:
+        """The looks into the table by statements in which these words stand."""
+        looks = [node for s, plan in self.found for node in nodes(plan) if words in s and self._is_read(node)]
+        assert looks, f"no statement with {words!r} was run"
+        return looks
+
+    def _is_read(self, node: Node) -> bool:
+        return node.get("Relation Name") == self.table and node["Node Type"] != "ModifyTable"
 
     def assert_by_index(self) -> None:
         """Every look into a partition goes by an index with a condition, or in the order of a partial one to a limit."""
@@ -71,12 +81,13 @@ def _is_partition(node: Node) -> bool:
 
 
 @contextmanager
-def explained(database: Database) -> Iterator[Plans]:
-    """Explain every statement about `file` just before it is run, with its values and on its connection."""
-    plans = Plans()
+def explained(database: Database, table: str = "file") -> Iterator[Plans]:
+    """Explain every statement about a table just before it is run, with its values and on its connection."""
+    plans = Plans(table=table)
+    begins = ("SELECT", "UPDATE", "INSERT", "DELETE", "WITH")
 
     def explain(connection: Any, cursor: Any, statement: str, values: Any, *rest: Any) -> None:
-        if "inventory.file " in statement and statement.lstrip().startswith(("SELECT", "UPDATE", "INSERT", "WITH")):
+        if f"inventory.{table} " in statement and statement.lstrip().startswith(begins):
             with connection.connection.cursor() as other:
                 other.execute(f"EXPLAIN (FORMAT JSON, VERBOSE off) {statement}", values)
                 [[plan]] = other.fetchall()
