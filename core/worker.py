@@ -143,6 +143,7 @@ class Pipeline(Generic[Item]):
         self._waiting: deque[Unit[Item]] = deque()
         self._suspects: deque[Item] = deque()
         self._running: list[Unit[Item]] = []
+        self._open: set[int] = set()
         self._claim_unanswered = False
         self._change = threading.Condition()
         self._stopping = threading.Event()
@@ -165,6 +166,13 @@ class Pipeline(Generic[Item]):
             self._allowed = threads
             self._wanted = max(1, min(threads, len(self._threads)))
             self._change.notify_all()
+
+    @property
+    def most_open(self) -> int:
+        """How many threads have something open, or may have from one moment to the next: those that are allowed, and those
+        that are not any more and are still at their last unit."""
+        with self._change:
+            return min(self._allowed, len(self._threads)) + sum(number >= self._allowed for number in self._open)
 
     def step(self) -> bool:
         """Feed the threads and write down what they have done. False when there is nothing to do."""
@@ -322,11 +330,13 @@ class Pipeline(Generic[Item]):
                 if self._may_begin() and number < self._allowed:
                     unit = self._waiting.popleft()
                     self._running.append(unit)
+                    self._open.add(number)
                     return unit
                 if self._stopping.is_set():
                     return None
             self._stage.end_thread()
             with self._change:
+                self._open.discard(number)
                 while number >= self._allowed and not self._stopping.is_set():
                     self._change.wait(1.0)
 

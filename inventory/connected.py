@@ -51,7 +51,10 @@ class Connected:
             self._asked_at = float("-inf")
         if time.monotonic() - self._asked_at >= GRANT_SECONDS:
             self._ask()
-        self._sweep.step()
+        if self._sweep.look():
+            self._share()
+            if self._in_use() < self._granted:
+                self._sweep.begin()
         self._member.rota.running()  # also while nothing is claimed: what is not begun of a stopped job is given back
         return self._pipeline.step()
 
@@ -60,16 +63,27 @@ class Connected:
         return self._pipeline.drain(seconds)
 
     def _ask(self) -> None:
-        irods = self._member.settings.irods
+        irods, member = self._member.settings.irods, self._member
         wanted = irods.connections
         if self._extra is not None and irods.streams > 1:
             wanted += irods.extra_streams
-        granted = connections.grant(self._member.database, self._member.worker, wanted, irods.max_connections)
+        granted = connections.grant(member.database, member.worker, wanted, irods.max_connections, self._in_use())
         self._asked_at = time.monotonic()
         if granted != self._granted:
             log.info("connections", granted=granted, wanted=wanted)
             self._granted = granted
-            self._pipeline.allow(min(granted, irods.connections))
-            if self._extra is not None:
-                self._extra.allow(max(0, granted - irods.connections))
             metrics.CONNECTIONS.set(granted)
+        self._share()
+
+    def _share(self) -> None:
+        """Cut what is granted into threads, connections for their large files, and the one of a sweep that is due."""
+        threads = self._member.settings.irods.connections
+        left = max(0, self._granted - self._sweep.wants)
+        self._pipeline.allow(min(left, threads))
+        if self._extra is not None:
+            self._extra.allow(max(0, left - threads))
+
+    def _in_use(self) -> int:
+        """Connections that are open, or may be from one moment to the next."""
+        extra = self._extra.most_lent if self._extra is not None else 0
+        return self._pipeline.most_open + extra + self._sweep.open

@@ -15,10 +15,11 @@ SHRINK_SECONDS = 5.0
 """An overload is felt by many pods at once; within so many seconds it counts once."""
 
 
-def grant(database: Database, worker: int, wanted: int, most: int) -> int:
+def grant(database: Database, worker: int, wanted: int, most: int, held: int = 0) -> int:
     """How many connections this worker may have now: at most `wanted`, its fair share of the cap, and what is left.
 
-    `most` is the cap that is set. A new worker gets what is free, and more as the others see that they have to share.
+    `most` is the cap that is set. A new worker gets what is free, and more as the others see that they have to share, and
+    have closed what is above their share: `held` are those that this worker has open, which count until they are closed.
     """
     with database.begin() as connection:
         cap = _cap(connection, most)
@@ -31,8 +32,8 @@ def grant(database: Database, worker: int, wanted: int, most: int) -> int:
         fair = max(1, cap // (others.workers + 1))
         granted = max(0, min(wanted, fair, cap - others.taken))
         connection.execute(
-            text("UPDATE inventory.worker SET connections = :granted WHERE id = :worker AND connections <> :granted"),
-            {"granted": granted, "worker": worker},
+            text("UPDATE inventory.worker SET connections = :taken WHERE id = :worker AND connections <> :taken"),
+            {"taken": max(granted, held), "worker": worker},
         )
         return int(granted)
 

@@ -212,12 +212,11 @@ def _deliver(session: Session, collection: str, files: Sequence[SmallFile], how:
 
 
 def _unpack(session: Session, tar: str, collection: str, *, overwrite: bool) -> None:
-    """665 on a connection of its own, for the server leaks a descriptor with each."""
+    """665 once on a connection, for the server leaks a descriptor with each."""
     keywords = {"dataType": TAR, "bulkOpr": ""} | ({"forceFlag": ""} if overwrite else {})
-    with session.fresh() as own:
-        own.call(
-            Api.STRUCT_FILE_EXT_AND_REG, messages.struct_file(tar, collection, keywords), path=tar, accept=_GONE_WRONG
-        )
+    request = messages.struct_file(tar, collection, keywords)
+    with session.last_words():
+        session.call(Api.STRUCT_FILE_EXT_AND_REG, request, path=tar, accept=_GONE_WRONG)
 
 
 def _record(

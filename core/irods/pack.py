@@ -98,9 +98,9 @@ def _pack(
     root = hierarchy.partition(";")[0]
     keywords = {"dataType": TAR, "destRescName": root, "resc_hier": hierarchy}
     try:
-        # on a connection of its own, for the server leaks a descriptor with each
-        with session.fresh() as own, own.patient(tar_bytes):
-            own.call(Api.STRUCT_FILE_BUNDLE, messages.struct_file(tar, collection, keywords), path=tar)
+        # once on a connection, for the server leaks a descriptor with each
+        with session.last_words(), session.patient(tar_bytes):
+            session.call(Api.STRUCT_FILE_BUNDLE, messages.struct_file(tar, collection, keywords), path=tar)
         if tar_bytes <= ONE_REPLY_BYTES:
             reply = session.call(Api.DATA_OBJ_GET, messages.data_object(tar, {}, threads=1, operation=2), path=tar)
             return _members(io.BytesIO(reply.stream), "r:", collection, wanted)

@@ -7,6 +7,7 @@ far as missing the collection; one that does not refuses the call itself.
 from __future__ import annotations
 
 import uuid
+from contextlib import nullcontext
 
 from core.errors import FileError, Outage
 from core.irods import errors, features, messages
@@ -18,7 +19,7 @@ from core.irods.session import EVERYTHING, Session
 
 AVAILABLE = "available"
 FORBIDDEN = "forbidden by the settings"
-_OWN_CONNECTION = frozenset({Api.STRUCT_FILE_EXT_AND_REG, Api.STRUCT_FILE_BUNDLE})
+_LEAKS = frozenset({Api.STRUCT_FILE_EXT_AND_REG, Api.STRUCT_FILE_BUNDLE})
 """Calls of which the server leaks a descriptor each."""
 
 
@@ -52,10 +53,7 @@ def _requests(session: Session) -> list[tuple[str, Api, Packable]]:
 
 def _ask(session: Session, api: Api, message: Packable) -> str:
     try:
-        if api in _OWN_CONNECTION:
-            with session.fresh() as own:
-                reply = own.call(api, message, accept=EVERYTHING)
-        else:
+        with session.last_words() if api in _LEAKS else nullcontext():
             reply = session.call(api, message, accept=EVERYTHING)
     except Outage:
         raise

@@ -167,8 +167,17 @@ class Session:
                     sock.settimeout(self._settings.timeout_seconds)
 
     @contextmanager
+    def last_words(self) -> Iterator[None]:
+        """The calls of this block are the last ones on their connection: what 665 and 666 leak on an agent goes with
+        it, and this thread has no second connection meanwhile."""
+        try:
+            yield
+        finally:
+            self.close()
+
+    @contextmanager
     def fresh(self) -> Iterator[Session]:
-        """Another connection, for this block only: what 665 and 666 leak on an agent goes with it."""
+        """Another connection, for this block only; whoever opens one has been lent it (`streams.ExtraStreams`)."""
         other = Session(self._settings, self._as_user)
         try:
             yield other

@@ -20,6 +20,12 @@ class ExtraStreams:
         with self._lock:
             self._allowed = count
 
+    @property
+    def most_lent(self) -> int:
+        """How many are lent, or may be from one moment to the next."""
+        with self._lock:
+            return max(self._allowed, self._lent)
+
     @contextmanager
     def lent(self, wanted: int) -> Iterator[int]:
         """How many of those that are wanted may be used in this block."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -303,6 +304,35 @@ def test_a_broken_registration_of_replicas(
         assert (mine.status, mine.size, mine.checksum) == (Status.GOOD, row.size, row.checksum)
         assert (mine.resource, mine.physical_path, mine.modified_at) == (second, row.physical_path, WHEN)
         assert [each.status for each in older] == ([Status.STALE] if number % 2 == 0 else [])
+
+
+def connections_to(port: int) -> int:
+    """Connections of this process to a port of this machine that are established."""
+    lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    ends = [line.split()[2:4] for line in lines]
+    return sum(int(remote.partition(":")[2], 16) == port and state == "01" for remote, state in ends)
+
+
+@pytest.mark.parametrize("api", [665, 666])
+def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, gateway: Gateway, api: int) -> None:
+    wanted = files()
+    expected = [Expected(file.relative.removeprefix("d/"), 50, file.checksum) for file in wanted]
+    server.faults.add("slow", api=api, count=1, seconds=0.3)
+    found: list[int] = []
+
+    def work() -> None:
+        assert gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False) == [
+            Done(file.checksum) for file in wanted
+        ]
+        assert gateway.verify_many(f"{HOME}/d", expected) == [Done(file.checksum, "rehash") for file in wanted]
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(work)
+        while not done.done():
+            found.append(connections_to(server.port))
+        done.result()
+    assert server.calls[api] == 1
+    assert max(found) == 1
 
 
 # what it costs: requests are exact here

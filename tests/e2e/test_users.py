@@ -76,14 +76,21 @@ def test_what_dead_pods_left_in_staging_is_removed(sandbox_world: World, source:
         gateway.put_bytes(
             f"{gateway.staging}/left.tar", b"x", checksum=checksum_of(b"x"), resource=None, overwrite=False
         )
-    world.environment["INGEST_IRODS__STAGING_SECONDS"] = "1"
+    for number in range(30):
+        (source / f"f{number}").write_bytes(b"%d" % number)
+    # one connection for each pod: it is left to the sweep, and taken back
+    world.environment |= {"INGEST_IRODS__STAGING_SECONDS": "1", "INGEST_IRODS__MAX_CONNECTIONS": "2"}
     world.target = "/tempZone/home/alice/in"
-    world.start_job(source, "--rescan", "600", "--as-user", "alice")
-    world.start("watcher", "verifier")
+    world.start_job(source, "--as-user", "alice")
+    world.start("watcher", "loader", "verifier")
     for gateway in gateways:
         with gateway:
             eventually("the tar is gone", partial(_is_gone, gateway, f"{gateway.staging}/left.tar"))
+    world.wait_finished()
     world.stop()
+    assert world.counts() == {"verified": 30}
+    with gateways[1] as hers:
+        hers.remove_collection(world.target)
 
 
 def _is_gone(gateway: Gateway, path: str) -> bool:

@@ -30,6 +30,18 @@ def test_a_new_worker_gets_what_is_free_until_others_share(world: World) -> None
     assert connections.grant(world.database, second, 8, 8) == 4
 
 
+def test_what_is_still_open_counts_until_it_is_closed(world: World) -> None:
+    first = world.worker()
+    assert connections.grant(world.database, first, 8, 8) == 8
+    second = world.worker()
+    assert connections.grant(world.database, first, 8, 8, held=7) == 4  # three threads are still at a large file
+    assert connections.grant(world.database, second, 8, 8) == 1
+    assert granted(world) == 8
+    assert connections.grant(world.database, first, 8, 8, held=4) == 4
+    assert connections.grant(world.database, second, 8, 8, held=1) == 4
+    assert granted(world) == 8
+
+
 def test_overload_halves_the_cap_once_and_it_grows_again(world: World) -> None:
     worker = world.worker()
     assert connections.grant(world.database, worker, 16, 16) == 16

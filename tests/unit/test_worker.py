@@ -217,6 +217,33 @@ def test_threads_that_may_not_work_close_what_they_have_open_and_come_back() -> 
     assert line.drain(DEADLINE)
 
 
+def test_a_thread_that_is_still_at_a_unit_counts_after_it_is_not_allowed_any_more() -> None:
+    begun, go_on = threading.Barrier(3, timeout=DEADLINE), threading.Event()
+
+    def do(number: int) -> Outcome:
+        if number < 3:
+            begun.wait()
+            go_on.wait(DEADLINE)
+        return Done()
+
+    stage = Numbers([[1], [2]], do)
+    line = pipeline(stage)
+    line.allow(0)
+    assert line.most_open == 0
+    line.allow(2)
+    assert line.most_open == 2
+    turn(line, lambda: begun.n_waiting == 2)
+    begun.wait()
+    line.allow(1)
+    assert line.most_open == 2
+    go_on.set()
+    turn(line, lambda: line.most_open == 1)
+    line.allow(0)
+    turn(line, lambda: line.most_open == 0)
+    assert stage.ended_threads == 2
+    assert line.drain(DEADLINE)
+
+
 def test_suspects_run_one_by_one_with_nothing_else_at_work_and_are_marked_before() -> None:
     running: list[int] = []
     together: list[tuple[int, list[int], list[int]]] = []
