@@ -4,52 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from types import TracebackType
-from typing import Self
 
 from core import paths
-from core.compare import Held
 from core.irods import (
     as_replica,
     batches,
     bulk,
     bundle,
     collections,
-    inspect,
     objects,
     put,
     register,
     replicas,
-    resources,
     stream,
-    targets,
-    verify,
     wire,
 )
-from core.irods.annotate import AVU, Access, annotate, annotate_done, read_metadata
+from core.irods.annotate import AVU, Access, annotate, annotate_done
 from core.irods.append import Appended, append
 from core.irods.bundle import Bundling, SmallFile
-from core.irods.features import Features
-from core.irods.foresee import Foresight
-from core.irods.inspect import Stored
-from core.irods.probe import probe
+from core.irods.looking import Looking
 from core.irods.register import Registration
-from core.irods.replicas import Replica
 from core.irods.resources import Resource
-from core.irods.session import Session
 from core.irods.streams import ExtraStreams
-from core.irods.targets import Server
-from core.irods.verify import Verified, Wanted
-from core.irods.verify_many import Expected, How, verify_many
-from core.irods.zone import Zone
 from core.outcome import Outcome
-from core.settings import IrodsSettings, Operation, VerifyLevel
-
-STAGING = ".ingest_staging"
+from core.settings import IrodsSettings
 
 
-class Gateway:
+class Gateway(Looking):
     """One connection to iRODS and its verbs; for one thread, made after fork.
 
     Paths are logical paths whose names are already escaped (`core.paths`); sizes are bytes; times are microseconds
@@ -62,74 +43,9 @@ class Gateway:
     def __init__(
         self, settings: IrodsSettings, *, as_user: tuple[str, str] | None = None, extra: ExtraStreams | None = None
     ) -> None:
-        """Reads environment file and password (`UsageError` when they are missing); connects at the first verb.
-
-        With `as_user` (name, zone, '' for the zone of who logs in) all is done for that user, instead of the one of the
-        settings; who logs in must be a rodsadmin then. With `extra` only as many streams are used as it lends.
-        """
-        self._settings = settings
-        self._session = Session(settings, as_user)
+        """As `LoggedIn`; with `extra` only as many streams are used as it lends."""
+        super().__init__(settings, as_user=as_user)
         self._extra = extra
-        self._features = Features(settings)
-        self._zone = Zone(self._session)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection; a later verb connects again."""
-        self._session.close()
-
-    @property
-    def where(self) -> str:
-        """host:port of the server."""
-        return self._session.where
-
-    @property
-    def connects(self) -> int:
-        """How many connections have been made so far."""
-        return self._session.connects
-
-    def server(self) -> Server:
-        """Who answers and who we are there (one or two round trips, then none); `Unavailable` when nobody answers."""
-        with targets.at_start():
-            version = self._session.version
-            who = self._session
-            return Server(version, who.zone, who.user, self._is_admin, self._features.names())
-
-    def features(self) -> dict[str, str]:
-        """The fast calls by name, each `available`, `forbidden by the settings` or `refused by the server: …`; found
-        by asking for what does not exist, so that nothing changes. `Unavailable` when nobody answers."""
-        with targets.at_start():
-            return probe(self._session, self._features)
-
-    def check_target(self, collection: str) -> None:
-        """Whether files can be brought below `collection`, which need not exist yet; makes nothing.
-
-        `UsageError`: it is '/', malformed, in an unknown or remote zone, or its deepest existing ancestor may not be
-        written. `Unavailable`: iRODS is away or refuses the login.
-        """
-        targets.check_target(self._session, collection)
-
-    def check_readable(self, collection: str) -> None:
-        """Whether there is such a collection that this user may see, for verifying what is below it; errors as of
-        `check_target`."""
-        targets.check_readable(self._session, collection)
-
-    def check_user(self) -> None:
-        """Whether there is a user that we act for, and who logs in may do so; `UsageError` when not."""
-        targets.check_user(self._session)
-
-    def check_resource(self, name: str, operation: str) -> None:
-        """Whether `operation` (a job's) can use that resource; `UsageError` when it is unknown, or not a root for
-        put, or neither leaf nor root for registration."""
-        with targets.at_start():
-            resources.check(self._zone.known(name), name, operation)
 
     def make_collections(self, path: str, known: set[str] | None = None) -> None:
         """Make a collection and its missing ancestors, parent before child (681).
@@ -138,14 +54,6 @@ class Gateway:
         data object has the name of a level or the user may not create one.
         """
         collections.make(self._session, path, set() if known is None else known)
-
-    def has_collection(self, path: str) -> bool:
-        """Whether a collection has that path (702)."""
-        return collections.exists(self._session, path)
-
-    def is_empty_collection(self, path: str) -> bool:
-        """Whether there is a collection of that path with nothing in it (702)."""
-        return collections.is_empty(self._session, path)
 
     def remove_collection(self, path: str) -> None:
         """Remove a collection and all in it, past the trash (679); fine when there is none."""
@@ -189,10 +97,6 @@ class Gateway:
         """Set metadata (20002, at once or not at all) and access (707) of an object, after a stream, a bundle or a
         registration. Set, not added: other values of the attributes given go, and nothing is there twice."""
         annotate(self._session, path, metadata, acl)
-
-    def metadata(self, path: str) -> list[AVU]:
-        """The metadata of an object, in order (702)."""
-        return read_metadata(self._session, path)
 
     def put_stream(
         self,
@@ -333,83 +237,10 @@ class Gateway:
 
         return batches.all_at_once(files, work)
 
-    def verify_many(
-        self,
-        collection: str,
-        files: Sequence[Expected],
-        *,
-        level: VerifyLevel = "rehash",
-        resource: str | None = None,
-        packs: bool = True,
-        as_admin: bool = False,
-    ) -> list[Outcome]:
-        """Verify many files below `collection` as `verify` does each; one outcome a file: `Done`, `Mismatched`…
-
-        catalog: bulk pages of the catalogue (702). stat and rehash: 50 checks (629) in a round trip. rehash of many small
-        files, where at least half of what lies below the collection is wanted: a pack of it (666), read and hashed here;
-        without `packs` never: it is not to be said of a collection that gets objects on other resources meanwhile, for the
-        server would replicate them. Whether a pack pays is asked for all that lies below the collection.
-        """
-
-        def work() -> list[Outcome]:
-            admin = as_admin and self._is_admin
-            leaves = self._zone.leaves(resource)
-            how = How(level, lambda: self._staging, self._zone.known(), leaves, packs and not admin, admin)
-            return verify_many(self._session, collection, files, how, self._features)
-
-        return batches.all_at_once(files, work)
-
     def clean_staging(self, before: int) -> int:
         """Remove what dead clients left in our user's staging collection before that time (microseconds since 1970), packs
         left locked among it; how many tars that were. What cannot be removed is raised after the rest."""
         return bundle.remove_stale(self._session, self.staging, before)
-
-    def replicas(self, path: str) -> list[Replica]:
-        """The replicas of one data object by number; [] when there is none (702)."""
-        return replicas.replicas(self._session, path)
-
-    def collections_below(self, collection: str) -> Iterator[str]:
-        """The paths of a collection and all below it, sorted, in bounded memory (702)."""
-        return inspect.collections_below(self._session, collection)
-
-    def objects_in(self, collection: str) -> Iterator[Held]:
-        """The data objects of one collection in the order of their names, in bounded memory (702)."""
-        return inspect.objects_in(self._session, collection)
-
-    def stored_in(self, collection: str) -> Iterator[Stored]:
-        """The data objects of one collection with their replicas, in the order of their names, in bounded memory (702)."""
-        return inspect.stored_in(self._session, collection)
-
-    def foresight(self, operation: Operation, resource: str | None) -> Foresight:
-        """What an operation of a job would do with a file, by what iRODS has; changes nothing. `Permanent` for a wrong
-        resource."""
-        registers = operation.startswith("register")
-        on = self._zone.resource(resource) if registers else None
-        return Foresight(operation, resource, on, self._zone.known(resource), self._zone.leaves(resource))
-
-    def tally(self, collection: str) -> dict[str, tuple[int, int]]:
-        """Good replicas below a collection and their bytes, by resource hierarchy (702)."""
-        return inspect.tally(self._session, collection)
-
-    def verify(
-        self,
-        path: str,
-        *,
-        size: int,
-        checksum: str | None,
-        level: VerifyLevel = "rehash",
-        resource: str | None = None,
-        as_admin: bool = False,
-    ) -> Verified:
-        """Prove that all good replicas are what the source has; `Mismatch` when not.
-
-        catalog: as the catalogue says (702): a good replica, its size, its checksum if it has one. stat: and the vault
-        files have that size (629 with no_compute). rehash: and their bytes, read again, have the checksum. With
-        `resource` a good replica must lie on it or below it. `checksum` may be None below rehash. A user who may only
-        read can verify at every level, and with `as_admin` a rodsadmin who was given no access, by what the server reads.
-        """
-        wanted = Wanted(size, checksum, self._zone.leaves(resource), as_admin and self._is_admin)
-        return verify.verify(self._session, path, wanted, level)
 
     def remove(self, path: str, *, force: bool) -> None:
         """Remove a data object, to the trash or past it (615); fine when there is none."""
@@ -426,17 +257,6 @@ class Gateway:
         """
         return replicas.unlock(self._session, path, replicas.replicas(self._session, path))
 
-    @cached_property
-    def staging(self) -> str:
-        """The collection where tars are for a moment, below the user's home; it need not exist yet."""
-        return f"/{self._session.zone}/home/{self._session.user}/{STAGING}"
-
-    @cached_property
-    def _staging(self) -> str:
-        """The same, made."""
-        collections.make(self._session, self.staging, set())
-        return self.staging
-
     @contextmanager
     def _streams(self, wanted: int | None, size: int) -> Iterator[int]:
         """How many connections a file of this size gets: `wanted`, or what the settings say and can be lent."""
@@ -446,7 +266,3 @@ class Gateway:
             return
         with self._extra.lent(min(count, stream.most_streams(size)) - 1) as more:
             yield 1 + more
-
-    @cached_property
-    def _is_admin(self) -> bool:
-        return targets.is_admin(self._session)
