@@ -54,8 +54,12 @@ CLASSES: Mapping[str, Advice] = {
     "InvalidObjectState": Advice(
         "the object is in an archive storage class", "restore it, then `ingest retry --error {error}`"
     ),
+    "range_ignored": Advice(
+        "S3, or a proxy before it, sends the whole object where a part is asked for", "have the proxy pass Range on"
+    ),
     "AccessDenied": Advice(
-        "the credentials may not read the object", "grant s3:GetObject, then `ingest retry --error {error}`"
+        "the credentials may not read the object, or not list the prefix",
+        "grant s3:GetObject or s3:ListBucket, then `ingest retry --error {error}`",
     ),
     "NoSuchBucket": Advice("the bucket is missing", "check the job's source"),
     "SlowDown": Advice("S3 has too much to do", _AWAY),

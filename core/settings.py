@@ -161,8 +161,8 @@ class S3Settings(Section):
     region: Word | None = None
     """The bucket's region. null: the usual places of AWS say it, else us-east-1."""
     addressing: Literal["auto", "path", "virtual"] = "auto"
-    """Where the bucket's name goes: into the path, or in front of the host (virtual). auto: the host, unless it is an
-    address or the name does not fit."""
+    """Where the bucket's name goes: into the path, or in front of the host (virtual). auto: into the path where endpoint_url is
+    set, in front of the host at AWS unless the name does not fit there."""
     key_pair_file: Path | None = None
     """A file of two lines, access key and secret key; a third one, if any, is a session token."""
     anonymous: bool = False

@@ -6,19 +6,17 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import boto3.session
-from botocore import UNSIGNED
-from botocore.client import Config
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
-from core.errors import FileError, Outage, Permanent, Transient, UsageError
+from core.errors import Changed, FileError, Outage, Permanent, UsageError, Vanished
 from core.settings import S3Settings
 from core.sources.base import Stat
-from core.sources.s3_errors import code_of, told
+from core.sources.s3_errors import LISTABLE, code_of, told
+from core.sources.s3_pages import is_last, mend, next_page
+from core.sources.s3_service import client_of, stay
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,70 +41,22 @@ class Facts(NamedTuple):
     checksum: str | None
 
 
-def session_of(settings: S3Settings) -> boto3.session.Session:
-    """A session with the credentials that the settings name, or those that AWS finds. Raises UsageError."""
-    region = settings.region or boto3.session.Session().region_name or "us-east-1"
-    if settings.key_pair_file is None:
-        return boto3.session.Session(region_name=region)
-    return boto3.session.Session(*read_key_pair(settings.key_pair_file), region_name=region)
-
-
-def read_key_pair(path: Path) -> tuple[str, str, str | None]:
-    """Access key, secret key and perhaps session token of a file with a line for each. Raises UsageError."""
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"s3.key_pair_file: cannot read {path}: {why}", "check the file and its mode") from None
-    words = [line.strip() for line in lines if line.strip()]
-    if len(words) not in (2, 3):
-        raise UsageError(
-            f"s3.key_pair_file: {path} has {len(words)} lines", "write the access key, then the secret key"
-        )
-    return words[0], words[1], words[2] if len(words) == 3 else None
-
-
-def config_of(settings: S3Settings) -> Config:
-    """How requests are sent: proxy, time limits, and how often one is tried."""
-    proxies = {"http": settings.proxy_url, "https": settings.proxy_url} if settings.proxy_url else None
-    return Config(
-        signature_version=UNSIGNED if settings.anonymous else None,
-        s3={"addressing_style": settings.addressing},
-        proxies=proxies,
-        connect_timeout=settings.connect_timeout_seconds,
-        read_timeout=settings.read_timeout_seconds,
-        retries={"mode": "standard", "total_max_attempts": settings.attempts},
-        max_pool_connections=settings.connections,
-        # other services than AWS refuse checksums that are newer than they are
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-
-
-def verify_of(settings: S3Settings) -> str | bool:
-    """What certificates are checked with, as botocore takes it."""
-    return str(settings.ca_file.expanduser()) if settings.ca_file and settings.verify_tls else settings.verify_tls
-
-
 class Bucket:
     """A bucket and the connections to it, which threads may share."""
 
     def __init__(self, name: str, settings: S3Settings) -> None:
         self.name = name
         self._page = settings.list_page
-        try:
-            self._client: S3Client = session_of(settings).client(
-                "s3", endpoint_url=settings.endpoint_url, config=config_of(settings), verify=verify_of(settings)
-            )
-        except ValueError as error:  # of the endpoint's URL
-            raise UsageError(f"s3.endpoint_url: {error}", "write https://host:port") from None
+        self._client: S3Client = client_of("s3", settings, endpoint_url=settings.endpoint_url)
+        self._client.meta.events.register("before-parse.s3.ListObjectsV2", mend)
+        self._client.meta.events.register_last("before-parameter-build.s3", stay)
 
     def check(self, prefix: str) -> None:
         """Raises UsageError when the bucket is missing or may not be listed, and when nothing answers."""
         try:
             next(self.listing(prefix, most=1), None)
         except FileError as error:
-            raise UsageError(error.message, error.hint or "let it be listed (s3:ListBucket)") from error
+            raise UsageError(error.message, error.hint) from error
 
     def listing(
         self, prefix: str, after: str = "", *, delimiter: str = "/", most: int | None = None
@@ -116,31 +66,34 @@ class Bucket:
         Only one page is held. Raises FileError, also for a listing that is not whole or not in order: what is missing in
         it would pass for gone.
         """
-        what = f"s3://{self.name}/{prefix}"
+        what = self.where(prefix)
         asked: dict[str, Any] = {"Bucket": self.name, "Prefix": prefix, "MaxKeys": min(most or self._page, self._page)}
         asked |= {"StartAfter": after} if after else {}
         asked |= {"Delimiter": delimiter} if delimiter else {}
         given, last = 0, ""
         while True:
-            with told(what):
-                page = self._client.list_objects_v2(**asked)
-            lines = [_listed_object(one) for one in page.get("Contents", ())]
-            lines += [Listed(one["Prefix"], is_prefix=True) for one in page.get("CommonPrefixes", ())]
-            lines.sort(key=lambda one: one.key)
-            for line in lines:
+            page = self._asked_page(asked, what)
+            is_last_page = is_last(page, what)
+            for line in _lines(page):
                 if line.key < last:
                     raise Permanent("unordered_listing", f"{what}: {line.key!r} comes after {last!r}", _ORDER)
+                if line.key == last:
+                    continue
                 last = line.key
                 yield line
                 given += 1
                 if most is not None and given >= most:
                     return
-            if not page.get("IsTruncated"):
+            if is_last_page:
                 return
-            token = page.get("NextContinuationToken")
-            if not token or token == asked.get("ContinuationToken"):
-                raise Transient("broken_listing", f"{what}: a page says that more follow, but not how to go on")
-            asked["ContinuationToken"] = token
+            asked = next_page(page, asked, last, what)
+
+    def _asked_page(self, asked: dict[str, Any], what: str) -> Any:
+        try:
+            with told(what, LISTABLE):
+                return self._client.list_objects_v2(**asked)
+        except Vanished as error:  # no service says that of a listing: whoever answered is another one
+            raise Outage(error.error, error.message, "is s3.endpoint_url an S3 service?") from error
 
     def first(self, prefix: str, after: str = "") -> str | None:
         """The first key or common prefix below `prefix` beyond `after`."""
@@ -157,16 +110,35 @@ class Bucket:
         return _facts(answer)
 
     def read(self, key: str, tag: str | None, part: tuple[int, int] | None) -> tuple[Facts, StreamingBody]:
-        """Begin to read the version with that ETag: bytes from..until (exclusive), or all. Raises FileError, Changed."""
-        asked: dict[str, Any] = {"Bucket": self.name, "Key": key, "ChecksumMode": "ENABLED"}
+        """Begin to read the version with that ETag: bytes from..until (exclusive), or all. Raises FileError, Changed.
+
+        What is answered is held to what was asked for: not every service heeds If-Match and Range.
+        """
+        asked: dict[str, Any] = {"Bucket": self.name, "Key": key}
         asked |= {"IfMatch": f'"{tag}"'} if tag else {}
-        asked |= {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
+        # of a part no service has a checksum, and some give that of the whole object
+        asked |= {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {"ChecksumMode": "ENABLED"}
         try:
             with told(self.where(key)):
                 answer = self._client.get_object(**asked)
         except FileError as error:
             raise self._if_bucket_is_there(error) from error
-        return _facts(answer), answer["Body"]
+        facts, body = _facts(answer), answer["Body"]
+        try:
+            self._hold(key, tag, part, facts, answer.get("ContentRange"))
+        except FileError:
+            body.close()
+            raise
+        return facts, body
+
+    def _hold(self, key: str, tag: str | None, part: tuple[int, int] | None, facts: Facts, given: str | None) -> None:
+        if tag and facts.stat.tag and facts.stat.tag != tag:
+            raise Changed("changed", f"{self.where(key)}: has the ETag {facts.stat.tag} now, not {tag}")
+        if part and not (given or "").startswith(f"bytes {part[0]}-"):
+            words = (
+                f"{self.where(key)}: was asked for bytes from {part[0]} on, and answered {given or 'with all of them'}"
+            )
+            raise Permanent("range_ignored", words, "the service, or a proxy before it, must heed Range")
 
     def where(self, key: str) -> str:
         """An object as people write it."""
@@ -174,12 +146,12 @@ class Bucket:
 
     def _why(self, error: FileError, key: str) -> FileError:
         """An answer to HEAD has no body that says why: 403 may be this object's or the credentials', 400 anything."""
-        if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) in ("400", "403"):
+        if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) in _MUTE:
             try:
                 with told(self.where(key)):
                     self._client.get_object(Bucket=self.name, Key=key, Range="bytes=0-0")["Body"].close()
             except FileError as better:
-                error = better if better.error != "InvalidRange" else error
+                error = better if not isinstance(better, Changed) else error
         return self._if_bucket_is_there(error)
 
     def _if_bucket_is_there(self, error: FileError) -> FileError:
@@ -191,7 +163,7 @@ class Bucket:
                 self._client.head_bucket(Bucket=self.name)
         except FileError as away:
             if away.error in ("404", "NotFound", "NoSuchBucket"):
-                return Outage("NoSuchBucket", f"bucket {self.name} is missing", "check the job's source")
+                return Outage("NoSuchBucket", f"bucket s3://{self.name} is missing", "check the job's source")
             if not isinstance(away, Permanent):  # who may not look at the bucket has to believe the first answer
                 return away
         return error
@@ -203,6 +175,14 @@ class Bucket:
 
 
 _ORDER = "sources must list their keys in the order of UTF-8; directory buckets do not"
+_MUTE = ("301", "307", "400", "403")
+
+
+def _lines(page: Any) -> list[Listed]:
+    """The lines of a page in order."""
+    lines = [_listed_object(one) for one in page.get("Contents", ())]
+    lines += [Listed(one["Prefix"], is_prefix=True) for one in page.get("CommonPrefixes", ())]
+    return sorted(lines, key=lambda one: one.key)
 
 
 def _listed_object(one: Any) -> Listed:

@@ -94,10 +94,11 @@ class S3File:
         self._at, self._end = offset, min(stat.size, max(end, offset + WINDOW_BYTES))
         whole = self._at == 0 and self._end == stat.size
         facts, self._body = self._bucket.read(self._key, stat.tag, None if whole else (self._at, self._end))
+        if facts.stat.size != stat.size:
+            self._drop()
+            raise Changed("changed", f"{self._path}: has {facts.stat.size} bytes now")
         if whole:
             self._facts = facts
-        elif facts.stat.size != stat.size:
-            raise Changed("changed", f"{self._path}: has {facts.stat.size} bytes now")
 
     def _drop(self) -> None:
         if self._body is not None:

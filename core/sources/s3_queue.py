@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from core.errors import FileError, UsageError
 from core.settings import S3Settings
-from core.sources.s3_bucket import config_of, session_of, verify_of
 from core.sources.s3_errors import told
+from core.sources.s3_service import client_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -36,12 +36,8 @@ class Queue:
         # sqs.eu-central-1.amazonaws.com: requests are signed for a region
         words = (parts.hostname or "").split(".")
         region = words[1] if words[0] == "sqs" and "amazonaws" in words else None
-        self._client: SQSClient = session_of(settings).client(
-            "sqs",
-            endpoint_url=f"{parts.scheme}://{parts.netloc}",
-            config=config_of(settings),
-            verify=verify_of(settings),
-            region_name=region,
+        self._client: SQSClient = client_of(
+            "sqs", settings, endpoint_url=f"{parts.scheme}://{parts.netloc}", region=region
         )
 
     def check(self) -> None:

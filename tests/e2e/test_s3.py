@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from core.sources import keys
 from tests.e2e.world import World, eventually
+from tests.s3.front import before, cut_after, error, first
 from tests.s3.service import Service, running
 
 ODD_KEYS = [
@@ -116,6 +118,44 @@ def test_an_object_in_the_archive_says_what_to_do(world: World, s3: Service) -> 
     assert world.ingest("job", "retry", "job").returncode == 0
     eventually("it is verified", lambda: world.counts() == {"verified": 2})
     world.stop()
+
+
+def test_what_goes_wrong_on_the_way_loses_nothing(world: World, s3: Service) -> None:
+    small, large = b"small", random.Random(5).randbytes(6 * 1024 * 1024)
+    bucket = s3.bucket("gone", "secret", "slow", "expired")
+    for key, data in (("small", small), ("cut", large), ("overwritten", large), ("overwritten small", small)):
+        s3.client.put_object(Bucket=bucket, Key=key, Body=data)
+    world.environment["INGEST_S3__ATTEMPTS"] = "1"
+    with before(s3.endpoint) as front:
+        front.fault("GET", "/gone", first(lambda: s3.client.delete_object(Bucket=bucket, Key="gone")), times=1)
+        front.fault("GET", "/secret", error(403, "AccessDenied"))
+        front.fault("GET", "/slow", error(503, "SlowDown"), times=3)
+        front.fault("GET", "/expired", error(400, "ExpiredToken"), times=3)
+        front.fault("GET", "/cut", cut_after(5_000_000), times=2)
+        for key, data in (("overwritten", large[::-1]), ("overwritten small", small[::-1])):
+            new = partial(s3.client.put_object, Bucket=bucket, Key=key, Body=data)
+            front.fault("GET", f"/{key}", first(new), times=1)
+        start(world, s3, f"s3://{bucket}")
+        world.environment["INGEST_S3__ENDPOINT_URL"] = front.endpoint
+        world.start("watcher", "loader", "verifier")
+        wanted = {"verified": 6, "dead": 1, "vanished": 1}
+        eventually(lambda: str(world.counts()), lambda: world.counts() == wanted)
+        lines = world.lines()
+        assert (lines["secret"].state, lines["secret"].error) == ("dead", "AccessDenied")
+        assert "s3:GetObject" in (lines["secret"].message or "")
+        assert lines["gone"].state == "vanished"
+        assert {key: lines[key].load_attempts for key in ("slow", "expired", "cut")} == {
+            "slow": 1,
+            "expired": 1,
+            "cut": 1,
+        }
+        front.heal()
+        assert world.ingest("job", "retry", "job").returncode == 0
+        eventually(lambda: str(world.counts()), lambda: world.counts() == {"verified": 7, "vanished": 1})
+        world.stop()
+    found = {"small": small, "cut": large, "overwritten": large[::-1], "overwritten small": small[::-1]}
+    found |= dict.fromkeys(("secret", "slow", "expired"), b"x")
+    assert world.held_by_irods() == {key: hashlib.sha256(data).hexdigest() for key, data in found.items()}
 
 
 def test_what_cannot_work_is_refused_at_the_start(world: World, s3: Service) -> None:

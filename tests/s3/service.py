@@ -9,10 +9,12 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from core.settings import S3Settings
 from core.sources.s3 import S3Source
@@ -73,6 +75,22 @@ class Service:
 
     def source(self, bucket: str, prefix: str = "", **settings: Any) -> S3Source:
         return S3Source(f"s3://{bucket}/{prefix}", self.settings(**settings))
+
+    @cached_property
+    def keeps_checksums(self) -> bool:
+        """Whether the service keeps a SHA-256; older ones than AWS's, MinIO's and moto's do not."""
+        bucket = self.bucket()
+        self.client.put_object(Bucket=bucket, Key="k", Body=b"x", ChecksumAlgorithm="SHA256")
+        return "ChecksumSHA256" in self.client.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+
+    @cached_property
+    def has_archive(self) -> bool:
+        """Whether objects can be in an archive storage class."""
+        try:
+            self.client.put_object(Bucket=self.bucket(), Key="k", StorageClass="GLACIER")
+        except ClientError:
+            return False
+        return True
 
     def close(self) -> None:
         self.client.close()
