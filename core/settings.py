@@ -330,8 +330,8 @@ class ComputeSettings(Section):
     """The namespace for Jobs. null: that of the pod, or of the kubeconfig's context."""
     kubeconfig: Path | None = None
     """How to reach the cluster. null: as the pod's ServiceAccount; outside of a cluster KUBECONFIG or ~/.kube/config."""
-    image: Word = "localhost/irods-inventory-loader"
-    """This program's own image, which brings inputs in and outputs out."""
+    image: Word | None = None
+    """This program's own image, which brings inputs in and outputs out. null: the one that the compute pod itself runs."""
     service_account: Word = "compute-job"
     """The ServiceAccount of the Jobs, which needs no rights at all."""
     secret: Word = "irods"

@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -26,15 +26,6 @@ from core.outcome import Done, Outcome, Released, Retry, failure_of, outcome_of
 
 Item = TypeVar("Item")
 log = structlog.get_logger()
-
-
-@runtime_checkable
-class Told(Protocol):
-    """An item that has more to say in a log line than its name."""
-
-    def log_fields(self) -> dict[str, object]:
-        """What is added to the line."""
-        ...
 
 
 class Reported(NamedTuple, Generic[Item]):
@@ -75,6 +66,10 @@ class Stage(Protocol[Item]):
 
     def keep(self, items: Sequence[Item]) -> None:
         """Give back uncounted whatever this worker has claimed besides these: claims whose answer was lost."""
+        ...
+
+    def told(self, item: Item) -> dict[str, object]:
+        """What the log line of a failure says of an item: at least which one it is, of which job, and in which attempt."""
         ...
 
     def end_thread(self) -> None:
@@ -308,9 +303,8 @@ class Pipeline(Generic[Item]):
         log.info("written", fenced=fenced, **kinds)
         for one in written:
             if (why := failure_of(one.outcome)) is not None:
-                more = one.item.log_fields() if isinstance(one.item, Told) else {}
                 seconds = round(one.ended - one.began, 3)
-                log.warning("failed", item=str(one.item), error=why[0], reason=why[1], seconds=seconds, **more)
+                log.warning("failed", error=why[0], reason=why[1], seconds=seconds, **self._stage.told(one.item))
 
     def _work(self, number: int) -> None:
         """A worker thread: one unit after the other."""

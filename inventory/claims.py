@@ -64,9 +64,15 @@ class ClaimedFile:
         """Where it stands in the order of its shard."""
         return (self.directory_id, self.name)
 
-    def log_fields(self) -> dict[str, object]:
-        """What a log line says of it."""
-        return {"job": self.job_id, "file": self.path, "generation": self.generation}
+    def told(self, stage: str, job: str) -> dict[str, object]:
+        """What a log line says of it; the attempt is the one that this worker makes, counted from 1."""
+        return {
+            "stage": "reverify" if self.again and stage == "verify" else stage,
+            "job": job,
+            "file": self.path,
+            "generation": self.generation,
+            "attempt": self.attempts + 1,
+        }
 
     @property
     def is_reload(self) -> bool:

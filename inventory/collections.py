@@ -21,7 +21,7 @@ class ClaimedCollection(NamedTuple):
     """A directory whose collection is to be made; `path` is escaped and relative, '' for the job's target itself.
 
     `begun` means that a worker was about to make it before. `changed` means that the collection is made, and that only the
-    event of its change is due.
+    event of its change is due. `attempts` are those that failed.
     """
 
     directory_id: int
@@ -30,6 +30,7 @@ class ClaimedCollection(NamedTuple):
     path: str
     begun: bool = False
     changed: bool = False
+    attempts: int = 0
 
     def __str__(self) -> str:
         return f"{self.path}/"
@@ -62,7 +63,7 @@ def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> l
                     ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker, collection_begun = true
                 FROM wanted WHERE d.id = wanted.id
-                RETURNING d.id, d.job_id, d.shard, d.path, wanted.begun"""),
+                RETURNING d.id, d.job_id, d.shard, d.path, wanted.begun, false, d.collection_attempts"""),
             {"worker": worker, "jobs": list(jobs), "limit": limit},
         )
         return [ClaimedCollection(*row) for row in sorted(rows, key=lambda r: str(r.path))]
@@ -83,7 +84,7 @@ def claim_changed(database: Database, worker: int, jobs: Sequence[int], limit: i
                     ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker
                 FROM changed WHERE d.id = changed.id
-                RETURNING d.id, d.job_id, d.shard, d.path, true, true"""),
+                RETURNING d.id, d.job_id, d.shard, d.path, true, true, d.collection_attempts"""),
             {"worker": worker, "jobs": list(jobs), "limit": limit},
         )
         return [ClaimedCollection(*row) for row in rows]
@@ -127,10 +128,10 @@ def claim_gone(database: Database, worker: int, jobs: Sequence[int], limit: int)
                     ORDER BY d.id DESC LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker
                 FROM gone WHERE d.id = gone.id
-                RETURNING d.id, d.job_id, d.shard, d.path"""),
+                RETURNING d.id, d.job_id, d.shard, d.path, false, false, d.collection_attempts"""),
             {"worker": worker, "jobs": list(jobs), "limit": limit},
         )
-        return [ClaimedCollection(r.id, r.job_id, r.shard, r.path) for r in rows]
+        return [ClaimedCollection(*row) for row in rows]
 
 
 def removed(database: Database, worker: int, directories: Sequence[int]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +14,9 @@ import urllib3
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
-from core.errors import Outage, Permanent
+from core.errors import Outage, Permanent, UsageError
 from core.settings import ComputeSettings
-from k8s.connection import REQUEST_SECONDS, configured
+from k8s.connection import IN_A_POD, REQUEST_SECONDS, configured
 
 SELECTOR = "app.kubernetes.io/managed-by=ingest-compute"
 """The label of all Jobs that are ours."""
@@ -66,11 +68,15 @@ class Cluster:
     """One connection pool to the API server; for many threads. Verbs raise `Outage`, and `Permanent` for what is wrong."""
 
     def __init__(self, settings: ComputeSettings) -> None:
-        """Reads the configuration, connects nowhere yet. Raises UsageError when there is none."""
+        """Reads the configuration, connects nowhere yet. Raises UsageError when there is none, or no image for staging."""
+        if settings.image is None and not IN_A_POD.exists() and "POD_NAME" not in os.environ:
+            hint = "set compute.image to the image of this program that the cluster's nodes have or can pull"
+            raise UsageError("compute.image is not set, and this is no pod whose image Jobs could run", hint)
         configuration, namespace = configured(settings.kubeconfig)
         self._api = client.ApiClient(configuration)
         self._batch = client.BatchV1Api(self._api)
         self._core = client.CoreV1Api(self._api)
+        self._home = namespace
         self.namespace = settings.namespace or namespace
 
     def __enter__(self) -> Self:
@@ -83,6 +89,13 @@ class Cluster:
         """Close all connections."""
         self._api.close()
         self._api.rest_client.pool_manager.clear()
+
+    def own_image(self) -> str:
+        """The image of the pod that this process runs in, as its manifest names it: that of its first container."""
+        name = os.environ.get("POD_NAME") or socket.gethostname()
+        with _asked("read this pod"):
+            pod = self._core.read_namespaced_pod(name, self._home, _request_timeout=REQUEST_SECONDS)
+        return str(pod.spec.containers[0].image)
 
     def create_job(self, body: dict[str, Any]) -> bool:
         """Create a Job; False when there is one of that name, which is as good."""

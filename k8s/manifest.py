@@ -73,7 +73,7 @@ def output_folder(task: Task) -> str:
 
 
 def job(task: Task, place: Placement, settings: ComputeSettings, irods: IrodsSettings) -> Json:
-    """The body of a task's Job: the same for whoever makes it."""
+    """The body of a task's Job: the same for whoever makes it. `settings` name the image of this program."""
     rule = task.rule
     labels = {
         **dict([SELECTOR.split("=")]),

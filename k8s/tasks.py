@@ -10,6 +10,7 @@ import structlog
 from core import metrics
 from core.irods import ComputeGateway
 from core.outcome import Dead, Done, Mismatched, Outcome, Released, Retry
+from core.settings import Settings
 from core.worker import Report, Reported, Unit, run_each
 from inventory import compute
 from inventory.compute import Failure, Progress, Task
@@ -29,6 +30,7 @@ class ComputeStage:
         self._member = member
         self._cluster = cluster
         self._open = threading.local()
+        self._image = member.settings.compute.image
 
     def claim(self, limit: int) -> Sequence[Unit[Task]]:
         settings = self._member.settings.compute
@@ -50,6 +52,9 @@ class ComputeStage:
     def keep(self, items: Sequence[Task]) -> None:
         compute.keep(self._member.database, self._member.worker, items)
 
+    def told(self, item: Task) -> dict[str, object]:
+        return _told(item)
+
     def end_thread(self) -> None:
         for gateway in self._gateways().values():
             gateway.close()
@@ -58,8 +63,14 @@ class ComputeStage:
     def _look(self, task: Task) -> Outcome:
         task.progress = None
         service, owner = self._gateway(None), self._gateway(task.owner)
-        task.progress = look(task, self._cluster, service, owner, self._member.settings)
+        task.progress = look(task, self._cluster, service, owner, self._with_image())
         return Done()
+
+    def _with_image(self) -> Settings:
+        """The settings, naming the image of this program. Raises `Outage` while the cluster cannot tell it."""
+        settings = self._member.settings
+        self._image = self._image or self._cluster.own_image()
+        return settings.model_copy(update={"compute": settings.compute.model_copy(update={"image": self._image})})
 
     def _finish(self, task: Task, outcome: Outcome) -> bool:
         """Write one outcome down. False when the task was no longer this worker's."""
@@ -85,9 +96,7 @@ class ComputeStage:
         if mine and to.state == "succeeded":
             metrics.COMPUTE_ATTEMPTS.labels(task.rule.name, "succeeded").inc()
         if mine and to.state != task.state:
-            log.info(
-                "compute", task=task.k8s_name, job=task.job_name, rule=task.rule.name, input=task.input, state=to.state
-            )
+            log.info("compute", state=to.state, **_told(task))
         return mine
 
     def _failed(self, task: Task, why: Failure) -> bool:
@@ -96,17 +105,7 @@ class ComputeStage:
         if state is None:
             return False
         metrics.COMPUTE_ATTEMPTS.labels(task.rule.name, "dead" if state == "dead" else "failed").inc()
-        log.warning(
-            "compute_failed",
-            task=task.k8s_name,
-            job=task.job_name,
-            rule=task.rule.name,
-            input=task.input,
-            attempt=task.attempts + 1,
-            state=state,
-            error=why.error,
-            reason=why.message,
-        )
+        log.warning("compute_failed", state=state, error=why.error, reason=why.message, **_told(task))
         return True
 
     def _gateways(self) -> dict[tuple[str, str] | None, ComputeGateway]:
@@ -120,3 +119,13 @@ class ComputeStage:
         if user not in mine:
             mine[user] = ComputeGateway(self._member.settings.irods, as_user=user)
         return mine[user]
+
+
+def _told(task: Task) -> dict[str, object]:
+    return {
+        "task": task.k8s_name,
+        "k8s_job": task.job_name,
+        "rule": task.rule.name,
+        "input": task.input,
+        "attempt": task.attempts + 1,
+    }

@@ -132,6 +132,17 @@ class LoadStage:
         self._events.keep([item for item in items if isinstance(item, ClaimedEvent)])
         self._collections.keep([item for item in items if isinstance(item, ClaimedCollection | Gone)])
 
+    def told(self, item: Item) -> dict[str, object]:
+        job = self._member.rota.job(_job_of(item)).name
+        file = _file_of(item)
+        if file is not None:
+            return file.told("delete" if isinstance(item, Deletion) else "load", job)
+        if isinstance(item, ClaimedEvent):
+            return {"stage": item.event, "job": job, "number": item.number, "attempt": item.attempts + 1}
+        collection = item.collection if isinstance(item, Gone) else item
+        assert isinstance(collection, ClaimedCollection)
+        return {"stage": "collection", "job": job, "directory": collection.path, "attempt": collection.attempts + 1}
+
     def end_thread(self) -> None:
         self._connections.close()
         self._helpers.end_thread()

@@ -87,6 +87,9 @@ class VerifyStage:
         member = self._member
         custody.keep(member.database, member.worker, "verify", member.rota.shards, items)
 
+    def told(self, item: ClaimedFile) -> dict[str, object]:
+        return item.told("verify", self._member.rota.job(item.job_id).name)
+
     def end_thread(self) -> None:
         self._gateways.close()
 

@@ -339,7 +339,9 @@ class WatchLoop:
         patient = isinstance(error, Outage | Unavailable | UsageError) or not directory.path
         wait = min(worker.retry_max_seconds, worker.retry_seconds * 2 ** min(directory.attempts, 30))
         again = patient or (not isinstance(error, Permanent) and directory.attempts + 1 < limit)
-        log.warning("scan_failed", directory=directory.path, error=name, reason=str(error))
+        job = self._member.rota.job(directory.job_id).name
+        attempt = directory.attempts + 1
+        log.warning("scan_failed", job=job, directory=directory.path, attempt=attempt, error=name, reason=str(error))
         listing.fail(
             self._database, self._member.worker, directory, name, str(error), retry_seconds=wait if again else None
         )

@@ -52,6 +52,7 @@ def cluster(tmp_path: Path, world: World) -> Iterator[KubernetesServer]:
         secrets = next(one for one in running_resources() if one.plural == "secrets")
         running.store.create(secrets, "ingest", {"metadata": {"name": "irods"}, "data": data})
         world.environment["INGEST_COMPUTE__KUBECONFIG"] = str(running.kubeconfig)
+        world.environment["INGEST_COMPUTE__IMAGE"] = OURS
         world.environment["INGEST_COMPUTE__RECONCILE_SECONDS"] = "1"
         world.environment["INGEST_COMPUTE__RULES_SECONDS"] = "0.5"
         yield running

@@ -55,6 +55,9 @@ class Numbers:
     def keep(self, items: Sequence[int]) -> None:
         self.kept.append(sorted(items))
 
+    def told(self, item: int) -> dict[str, object]:
+        return {"file": str(item), "job": "numbers", "attempt": 1}
+
     def end_thread(self) -> None:
         self.ended_threads += 1
 
