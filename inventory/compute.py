@@ -16,7 +16,7 @@ from inventory.workers import ALIVE
 WAIT_SECONDS = 1
 """How often a collection is looked at for files that are not verified yet; less often as time goes by."""
 _COLUMNS = """
-    id, rule, input, generation, state, k8s_name, attempts, settings, output, resource, replica_made,
+    id, rule, input, generation, state, k8s_name, attempts, settings, output, resource, replica_made, outages,
     (SELECT j.settings ->> 'as_user' FROM inventory.directory d JOIN inventory.job j ON j.id = d.job_id
      WHERE d.id = directory_id) AS as_user
 """
@@ -36,6 +36,8 @@ class Task:
     output: str | None
     resource: str | None
     replica_made: bool
+    outages: int = 0
+    """Jobs of this attempt, in a row, that could not reach iRODS."""
     as_user: str | None = None
     """For whom the ingest job loads, as `name` or `name#zone`."""
     progress: Progress | Failure | None = field(default=None, compare=False)
@@ -60,7 +62,7 @@ class Progress:
     """Where a task is now. None leaves what is known as it is."""
 
     state: str
-    """submitted, running or succeeded."""
+    """submitted, running or succeeded; requested when its Job is to be made again later."""
     check_seconds: float = 0
     """When to look again."""
     output: str | None = None
@@ -70,6 +72,8 @@ class Progress:
     exit_code: int | None = None
     message: str | None = None
     """Why it does not get on, or None when all is well."""
+    outage: bool = False
+    """Its Job could not reach iRODS, and is to be made again."""
 
 
 class Failure(NamedTuple):
@@ -94,6 +98,7 @@ def _task(row: Row[tuple[object, ...]]) -> Task:
         output=row.output,
         resource=row.resource,
         replica_made=row.replica_made,
+        outages=row.outages,
         as_user=row.as_user,
     )
 
@@ -227,6 +232,7 @@ def advance(database: Database, worker: int, task: Task, to: Progress) -> bool:
                     image_digest = coalesce(:image_digest, image_digest),
                     exit_code = coalesce(CAST(:exit_code AS int), exit_code),
                     error = CASE WHEN :state = 'succeeded' THEN NULL ELSE error END, message = :message,
+                    outages = CASE WHEN :state = 'succeeded' THEN 0 ELSE outages + CAST(:outage AS int) END,
                     log = CASE WHEN :state = 'succeeded' THEN NULL ELSE log END
                 WHERE id = :id AND claimed_by = :worker AND state = CAST(:was AS inventory.compute_state)"""),
             {
@@ -241,6 +247,7 @@ def advance(database: Database, worker: int, task: Task, to: Progress) -> bool:
                 "image_digest": to.image_digest,
                 "exit_code": to.exit_code,
                 "message": to.message,
+                "outage": to.outage,
             },
         )
         return done.rowcount == 1
@@ -251,7 +258,7 @@ def fail(database: Database, worker: int, task: Task, why: Failure, longest_seco
     with database.begin() as connection:
         found = connection.execute(
             text("""
-                UPDATE inventory.compute_job SET claimed_by = NULL, attempts = attempts + 1,
+                UPDATE inventory.compute_job SET claimed_by = NULL, attempts = attempts + 1, outages = 0,
                     state = CASE WHEN :permanent OR attempts >= :retries THEN 'dead' ELSE 'requested'
                             END::inventory.compute_state,
                     check_at = now() + make_interval(secs => least(:longest, :shortest * power(2, least(attempts, 30)))
@@ -322,8 +329,8 @@ def retry(database: Database, ids: Sequence[int], rule: str | None, *, actor: st
     with database.begin() as connection:
         done = connection.execute(
             text("""
-                UPDATE inventory.compute_job SET state = 'requested', attempts = 0, check_at = now(), finished_at = NULL,
-                    requested_at = now(), error = NULL, message = NULL, log = NULL, exit_code = NULL,
+                UPDATE inventory.compute_job SET state = 'requested', attempts = 0, outages = 0, check_at = now(),
+                    finished_at = NULL, requested_at = now(), error = NULL, message = NULL, log = NULL, exit_code = NULL,
                     k8s_name = inventory.compute_name(rule, input || E'\\n' || clock_timestamp()::text, generation)
                 WHERE state = 'dead' AND (CAST(:rule AS text) IS NULL OR rule = :rule)
                   AND (:all OR id = ANY(CAST(:ids AS bigint[])))"""),

@@ -15,6 +15,8 @@ from k8s.stage import OUTAGE_CODE
 
 SOON_SECONDS = 2.0
 """A Job that was just made, or is being deleted, is looked at again so soon."""
+MAX_OUTAGES = 5
+"""So many Jobs of an attempt may find iRODS away, while this pod reaches it; the next one is a failure like any other."""
 ERRORS = {STAGE_IN: "stage_in", COMPUTE: "exit_code", STAGE_OUT: "stage_out"}
 
 
@@ -32,10 +34,12 @@ def look(
         return conclude(task, cluster.pod(task.job_name), service, owner)
     if job.finished == "Failed":
         pod = cluster.pod(task.job_name)
-        if _was_outage(pod):
+        if _was_outage(pod) and task.outages < MAX_OUTAGES:
             # uncounted: the Job is made again, once iRODS lets it be prepared
             cluster.delete_job(task.job_name)
-            return Progress(state=task.state, check_seconds=SOON_SECONDS, message="iRODS was away while it was staged")
+            wait = SOON_SECONDS * 2**task.outages
+            # not `submitted`: the cluster's word that the Job is gone would have it looked at before its time
+            return Progress("requested", wait, message="iRODS was away while it was staged", outage=True)
         return explain(job, pod, cluster)
     return _at_work(task, job, cluster.pod(task.job_name), settings)
 

@@ -97,6 +97,8 @@ class ComputeStage:
             metrics.COMPUTE_ATTEMPTS.labels(task.rule.name, "succeeded").inc()
         if mine and to.state != task.state:
             log.info("compute", state=to.state, **_told(task))
+        if mine and to.outage:
+            log.warning("compute_outage", outages=task.outages + 1, again_in_seconds=to.check_seconds, **_told(task))
         return mine
 
     def _failed(self, task: Task, why: Failure) -> bool:

@@ -91,6 +91,25 @@ def retry(invocation: Invocation, tasks: tuple[int, ...], rule: str | None) -> N
     click.echo("1 task is tried again" if count == 1 else f"{count} tasks are tried again")
 
 
+@group.command("request")
+@click.option("--rule", required=True, help="A rule in force, on files or on collections.")
+@click.option("--job", "names", multiple=True, help="Only what this ingest job brought in; repeatable.")
+@click.pass_obj
+def request(invocation: Invocation, rule: str, names: tuple[str, ...]) -> None:
+    """Ask for tasks of a rule for what was verified before it was in force.
+
+    What has a task of the rule already keeps it, so this may be cut short and given again. Every row of the jobs is read.
+    """
+    from inventory import jobs
+    from inventory.compute_requests import request_older
+    from scripts.jobs.group import named
+
+    with opened(invocation.settings().inventory) as database:
+        chosen = [named(database, name) for name in names] or jobs.listed(database)
+        count = sum(request_older(database, rule, chosen))
+    click.echo("1 task is new" if count == 1 else f"{count} tasks are new")
+
+
 @group.group("rules")
 def rules() -> None:
     """See and check rules."""
