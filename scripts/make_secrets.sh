@@ -1,13 +1,14 @@
 #!/bin/sh
-# make_secrets.sh [-n NAMESPACE] [--inventory FILE] [--irods FILE] [--s3 FILE]: makes or replaces the Secrets of the pods.
+# make_secrets.sh [-n NAMESPACE] [--inventory FILE] [--irods FILE] [--s3 FILE] [--web FILE]: makes or replaces the pods' Secrets.
 # --inventory and --irods: a file whose first line is the password; '-' asks for it. --s3: a credentials file of AWS.
+# --web: a file whose first line is the token for changes by REST and the status page; '-' asks for it.
 # Without any, asks for the passwords of inventory and iRODS. Nothing secret is ever an argument or shown.
 set -eu
 umask 077
 
-usage() { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+usage() { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
 
-namespace=${NAMESPACE:-ingest} inventory='' irods='' s3=''
+namespace=${NAMESPACE:-ingest} inventory='' irods='' s3='' web=''
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage
     case $1 in
@@ -15,11 +16,12 @@ while [ $# -gt 0 ]; do
         --inventory) inventory=$2 ;;
         --irods) irods=$2 ;;
         --s3) s3=$2 ;;
+        --web) web=$2 ;;
         *) usage ;;
     esac
     shift 2
 done
-[ -n "$inventory$irods$s3" ] || { inventory=-; irods=-; }
+[ -n "$inventory$irods$s3$web" ] || { inventory=-; irods=-; }
 
 folder=$(mktemp -d)
 trap 'stty echo 2>/dev/null || :; rm -rf "$folder"' EXIT
@@ -53,8 +55,10 @@ secret() {
 # all is read before anything is made
 [ -z "$inventory" ] || password inventory "$inventory"
 [ -z "$irods" ] || password irods "$irods"
+[ -z "$web" ] || password web "$web"
 [ -z "$s3" ] || [ -r "$s3" ] || { echo "make_secrets.sh: cannot read $s3" >&2; exit 1; }
 [ -z "$inventory" ] || secret inventory password "$folder/inventory"
 [ -z "$irods" ] || secret irods password "$folder/irods"
 [ -z "$s3" ] || secret s3 credentials "$s3"
+[ -z "$web" ] || secret web token "$folder/web"
 echo "pods read secrets when they start: kubectl --namespace $namespace rollout restart deployment" >&2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -45,6 +47,7 @@ def create_app(
     return Starlette(
         routes=[
             Route("/livez", _live, methods=["GET"]),
+            Route("/readyz", partial(_ready, database), methods=["GET"]),
             *rest.routes(),
             *pages.routes(),
             Mount("/static", StaticFiles(directory=HERE / "static")),
@@ -59,6 +62,12 @@ def create_app(
         },
         lifespan=lifespan,
     )
+
+
+def _ready(database: Database, request: Request) -> Response:
+    with database.begin() as connection:
+        connection.execute(text("SELECT 1"))
+    return Response("ok\n", media_type="text/plain")
 
 
 async def _live(request: Request) -> Response:

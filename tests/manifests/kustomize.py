@@ -134,6 +134,8 @@ def _label(one: Object, pairs: dict[str, str]) -> None:
             spread["labelSelector"]["matchLabels"].update(pairs)
     if one["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
         spec["selector"]["matchLabels"].update(pairs)
+    if one["kind"] == "Service":
+        spec["selector"].update(pairs)
     if one["kind"] == "NetworkPolicy" and "matchLabels" in spec["podSelector"]:
         spec["podSelector"]["matchLabels"].update(pairs)
 

@@ -15,8 +15,13 @@ import yaml
 from sqlalchemy import text
 
 from core.metrics import REGISTRY
+from core.rules import Rule
+from core.settings import ComputeSettings, IrodsSettings
 from core.settings_file import load_settings
+from inventory.compute import Task
 from inventory.engine import Database
+from k8s import manifest
+from k8s.manifest import Placement
 from tests.manifests.kustomize import Object, render, renderers
 
 K8S = Path(__file__).parents[2] / "k8s"
@@ -47,6 +52,16 @@ def templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 def containers(pod: Object) -> list[Object]:
     return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+@cache
+def compute_job() -> Object:
+    """The Job that the compute pod makes of a task."""
+    rule = Rule.model_validate({"name": "each", "image": "example.org/filter:1"})
+    task = Task(1, rule, "/z/home/a.csv", 1, "requested", "ic-each-0", 0, None, None, False)
+    return manifest.job(
+        task, Placement("object", None, {}), ComputeSettings(image="example.org/loader:1"), IrodsSettings()
+    )
 
 
 def in_order(objects: list[Object]) -> list[str]:
@@ -137,6 +152,7 @@ def test_what_a_pod_refers_to_is_there(name: str) -> None:
 def test_selectors_find_their_pods(name: str) -> None:
     objects = overlay(name)
     labels = [template["metadata"]["labels"] for _, template in templates(objects) if "metadata" in template]
+    labels.append(compute_job()["spec"]["template"]["metadata"]["labels"])
     for one in of_kind(objects, "Deployment", "StatefulSet"):
         assert one["spec"]["selector"]["matchLabels"].items() <= one["spec"]["template"]["metadata"]["labels"].items()
     for one in of_kind(objects, "PodDisruptionBudget"):
@@ -145,9 +161,7 @@ def test_selectors_find_their_pods(name: str) -> None:
         assert any(one["spec"]["selector"].items() <= found.items() for found in labels), one
     for one in of_kind(objects, "NetworkPolicy"):
         for wanted in one["spec"]["podSelector"]["matchExpressions"]:
-            assert set(wanted["values"]) <= {found.get("app.kubernetes.io/component") for found in labels}, one[
-                "metadata"
-            ]
+            assert set(wanted["values"]) <= {found.get(wanted["key"]) for found in labels}, one["metadata"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -178,6 +192,7 @@ def test_the_config_is_understood_and_the_pods_agree_with_it(name: str, tmp_path
         if container["command"][0] != "python":
             continue
         pods += 1
+        assert pod["containers"][0]["env"][0]["name"] == "POD_NAME"
         assert pod["terminationGracePeriodSeconds"] > settings.worker.drain_seconds + 5
         (port,) = [port for port in container["ports"] if port["name"] == "metrics"]
         assert port["containerPort"] == settings.metrics.port
@@ -187,6 +202,50 @@ def test_the_config_is_understood_and_the_pods_agree_with_it(name: str, tmp_path
         # a scale must outlive the next apply
         assert "replicas" not in one["spec"]
     assert pods >= 3
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_jobs_of_compute_are_fenced_in(name: str) -> None:
+    objects, job = overlay(name), compute_job()
+    pod = job["spec"]["template"]
+    assert pod["spec"]["serviceAccountName"] in names(objects, "ServiceAccount")
+    bound = {subject["name"] for one in of_kind(objects, "RoleBinding") for subject in one["subjects"]}
+    assert pod["spec"]["serviceAccountName"] not in bound
+    (policy,) = [one["spec"] for one in of_kind(objects, "NetworkPolicy") if selects(one, pod["metadata"]["labels"])]
+    assert sorted(policy["policyTypes"]) == ["Egress", "Ingress"]
+    assert policy["ingress"] == []
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 1247}
+
+
+def selects(policy: Object, labels: dict[str, str]) -> bool:
+    wanted = policy["spec"]["podSelector"]["matchExpressions"]
+    return all(labels.get(one["key"]) in one["values"] for one in wanted)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_status_page_is_served_and_nobody_may_change_anything_without_the_token(name: str) -> None:
+    objects = overlay(name)
+    (web,) = [one for one in of_kind(objects, "Deployment") if one["metadata"]["name"] == "web"]
+    pod = web["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (token,) = [one for one in container["env"] if one["name"] == "WEB_TOKEN"]
+    assert token["valueFrom"] == {"secretKeyRef": {"name": "web", "key": "token", "optional": True}}
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("web", False)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    command = container["command"]
+    assert int(command[command.index("--port") + 1]) == ports["http"]
+    (service,) = [one["spec"] for one in of_kind(objects, "Service") if one["metadata"]["name"] == "web"]
+    assert service["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+    for probe, way in (("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")):
+        assert container[probe]["httpGet"] == {"path": way, "port": "http"}
+    labels = web["spec"]["template"]["metadata"]["labels"]
+    ways_in = [
+        way
+        for one in of_kind(objects, "NetworkPolicy")
+        if selects(one, labels)
+        for way in one["spec"].get("ingress", [])
+    ]
+    assert [[port["port"] for port in way["ports"]] for way in ways_in] == [[ports["http"]]]
 
 
 def expressions() -> list[str]:
