@@ -1,7 +1,7 @@
 # make demo   ingest real files with real processes: SOURCE=folder OPERATION=put|put_sync|register_sync
 # make test   everything a change must pass: lint, types, import contracts, tests
 # make lint   the same without the tests
-# make test-cluster  the sandbox on the cluster of KUBECONFIG: apply, scale, delete pods, drain, roll out: IMAGE=name FILES=number
+# make test-cluster  the sandbox on the cluster of KUBECONFIG: IMAGE=name NEXT_IMAGE=name LOWPASS=name FILES=number
 # make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
 # make lock   pin what the image installs, with hashes, in requirements/
 # make test-browser   the status page in a real Chromium, which must be installed: SCREENSHOTS=folder keeps pictures

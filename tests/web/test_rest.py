@@ -121,6 +121,8 @@ def test_hasty_clients_are_told_when_to_come_again(environment: dict[str, str]) 
         assert [answer.status_code for answer in answers[:5]] == [200] * 5
         assert answers[-1].status_code == 429
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 13
+        # the kubelet is never sent away: it would start the server anew
+        assert [httpx.get(f"{address}/{way}").status_code for way in ("livez", "readyz")] == [200, 200]
 
 
 def test_what_is_not_there_is_said_in_json(client: httpx.Client, operator: httpx.Client) -> None:
@@ -143,4 +145,6 @@ def test_an_inventory_that_is_away_is_an_answer(environment: dict[str, str]) -> 
         answer = httpx.get(f"{address}/job", timeout=30)
         assert answer.status_code == 503
         assert "does not answer" in answer.json()["error"]
+        # not ready, but nothing that a new start would mend
+        assert [httpx.get(f"{address}/{way}", timeout=30).status_code for way in ("livez", "readyz")] == [200, 503]
         administration.create_database(name)
