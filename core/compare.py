@@ -6,7 +6,7 @@ flight is for the caller to find out, by asking the inventory once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -71,33 +71,50 @@ Object = TypeVar("Object", bound=_Named)
 
 @dataclass(slots=True)
 class Said(Generic[Object]):
-    """What is said about one name; None where it is not known."""
+    """What is said about one name, which is that of the object; None where it is not known."""
 
     name: str
     row: Row | None = None
     entry: Entry | None = None
     held: Object | None = None
 
+    @property
+    def at_source(self) -> str:
+        """The name at the source; that of the object where nothing else is known."""
+        known = self.row or self.entry
+        return known.name if known is not None else self.name
+
 
 class _Ahead(Generic[Any_]):
-    """A stream whose next item can be looked at."""
+    """A stream of which the next name, as `names` has it, can be looked at."""
 
-    def __init__(self, items: Iterator[Any_]) -> None:
+    def __init__(self, items: Iterator[Any_], names: Callable[[str], str]) -> None:
         self._items = items
-        self.next = next(items, None)
+        self._names = names
+        self._step()
+
+    def _step(self) -> None:
+        self._next = next(self._items, None)
+        self.name = None if self._next is None else self._names(self._next.name)
 
     def take(self, name: str) -> Any_ | None:
         """The item of that name, if it is the next one; of several the last."""
         taken = None
-        while self.next is not None and self.next.name == name:
-            taken, self.next = self.next, next(self._items, None)
+        while self.name == name:
+            taken = self._next
+            self._step()
         return taken
 
 
-def merged(rows: Iterator[Row], entries: Iterator[Entry], held: Iterator[Object]) -> Iterator[Said[Object]]:
-    """What the three say about each name, in order; each stream is in the order of names."""
-    row, entry, object_ = _Ahead(rows), _Ahead(entries), _Ahead(held)
-    while heads := [head.next.name for head in (row, entry, object_) if head.next is not None]:
+def merged(
+    rows: Iterator[Row], entries: Iterator[Entry], held: Iterator[Object], names: Callable[[str], str] = str
+) -> Iterator[Said[Object]]:
+    """What the three say about each name, in order; `names` says how a name at the source is called in iRODS.
+
+    Each stream is in the order of the names in iRODS.
+    """
+    row, entry, object_ = _Ahead(rows, names), _Ahead(entries, names), _Ahead(held, str)
+    while heads := [head.name for head in (row, entry, object_) if head.name is not None]:
         name = min(heads)
         yield Said(name, row.take(name), entry.take(name), object_.take(name))
 

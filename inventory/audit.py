@@ -7,7 +7,7 @@ inventory once more. Only what the inventory says the same of before and after i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -67,17 +67,26 @@ class Totals:
 class Audit:
     """One pass over a job, or over what lies below `root`, an escaped path relative to its source.
 
-    Without a catalogue, for jobs that load nothing, only source and inventory are compared.
+    Without a catalogue, for jobs that load nothing, only source and inventory are compared. `names` says how a path relative
+    to the source is called in iRODS, element by element; None: as it is.
     """
 
     def __init__(
-        self, database: Database, job: Job, source: Source, catalogue: Catalogue | None, root: str = ""
+        self,
+        database: Database,
+        job: Job,
+        source: Source,
+        catalogue: Catalogue | None,
+        root: str = "",
+        names: Callable[[str], str] | None = None,
     ) -> None:
         self._database = database
         self._job = job
         self._source = source
         self._catalogue = catalogue
         self._root = root
+        self._names = names or str
+        self._in_order_of_objects = names is None
         self._target = job.target_collection.rstrip("/")
         self._rules = Rules(catalogue is not None, job.settings.delete_mode != "do_not_delete")
         self.totals = Totals()
@@ -94,11 +103,12 @@ class Audit:
     def _findings(self) -> Iterator[Finding]:
         collections = self._collections()
         ahead = next(collections, None)
-        for directory in audit_rows.directories(self._database, self._job.id, self._root):
-            while ahead is not None and ahead < directory.path:
+        for directory in self._directories():
+            named = self._names(directory.path)
+            while ahead is not None and ahead < named:
                 yield from self._dark(ahead)
                 ahead = next(collections, None)
-            if ahead == directory.path:
+            if ahead == named:
                 ahead = next(collections, None)
             self.totals.directories += 1
             yield from self._directory(directory)
@@ -106,11 +116,18 @@ class Audit:
             yield from self._dark(ahead)
             ahead = next(collections, None)
 
+    def _directories(self) -> Iterator[Directory]:
+        """The directories at and below the root, in the order of their collections."""
+        known = audit_rows.directories(self._database, self._job.id, self._root)
+        if self._in_order_of_objects:
+            return known
+        return sorted_stream(known, key=lambda directory: self._names(directory.path))
+
     def _collections(self) -> Iterator[str]:
         """Relative paths of the collections below the root, sorted."""
         if self._catalogue is None:
             return
-        for path in self._catalogue.collections_below(self._logical(self._root)):
+        for path in self._catalogue.collections_below(self._logical(self._names(self._root))):
             relative = path.removeprefix(self._target).removeprefix("/")
             if relative.split("/")[0] != NOT_OURS:
                 yield relative
@@ -123,10 +140,10 @@ class Audit:
         for held in self._held(collection):
             yield Finding("dark", f"{collection}/{held.name}", "in a collection that the inventory does not know")
 
-    def _held(self, directory: str) -> Iterator[Held]:
+    def _held(self, collection: str) -> Iterator[Held]:
         if self._catalogue is None:
             return
-        for held in self._catalogue.objects_in(self._logical(directory)):
+        for held in self._catalogue.objects_in(self._logical(collection)):
             self.totals.objects += 1
             self.totals.replicas += held.replicas
             self.totals.object_bytes += held.sizes[0] if held.sizes else 0
@@ -144,19 +161,24 @@ class Audit:
         except FileError as problem:
             yield Finding("unreadable", f"{directory.path}/", f"{problem.error}: {problem.message}")
             return
-        suspects = self._suspects(merged(rows, entries, self._held(directory.path)))
+        suspects = self._suspects(merged(rows, entries, self._held(self._names(directory.path)), self._names))
         while some := list(islice(suspects, CHUNK)):
             yield from self._looked_at_again(directory, some)
         for child in strangers:
             yield from self._missed(child, directory.scan_due)
 
     def _rows(self, directory: Directory) -> Iterator[Row]:
-        for row in audit_rows.files(self._database, directory):
-            self.totals.inventory[row.state] += 1
-            yield row
+        """The rows of a directory in the order of their objects' names."""
+
+        def rows() -> Iterator[Row]:
+            for row in audit_rows.files(self._database, directory):
+                self.totals.inventory[row.state] += 1
+                yield row
+
+        return rows() if self._in_order_of_objects else sorted_stream(rows(), key=lambda row: self._names(row.name))
 
     def _entries(self, directory: str, strangers: list[str]) -> Iterator[Entry]:
-        """The files of a directory in the order of names; its directories that the inventory does not know go elsewhere."""
+        """The files of a directory in the order of their objects' names; directories the inventory does not know go elsewhere."""
 
         def files() -> Iterator[Entry]:
             children: list[str] = []
@@ -173,7 +195,7 @@ class Audit:
                     children = []
             strangers.extend(self._unknown(children))
 
-        return sorted_stream(files(), key=lambda entry: entry.name)
+        return sorted_stream(files(), key=lambda entry: self._names(entry.name))
 
     def _unknown(self, paths: list[str]) -> list[str]:
         known = audit_rows.known_directories(self._database, self._job.id, paths) if paths else set()
@@ -186,14 +208,23 @@ class Audit:
                 yield one, *judged
 
     def _looked_at_again(self, directory: Directory, suspects: list[tuple[Said[Held], Kind, str]]) -> Iterator[Finding]:
-        due, rows = audit_rows.again(self._database, directory, [said.name for said, _, _ in suspects])
+        due, rows = audit_rows.again(self._database, directory, [said.at_source for said, _, _ in suspects])
+        mapped = not self._in_order_of_objects
+        strangers = {said.name for said, _, _ in suspects if mapped and _is_object_only(said)}
+        rows_of_strangers = self._rows_of_objects(directory, strangers)
         for said, kind, detail in suspects:
-            now = rows.get(said.name)
+            found = rows_of_strangers if mapped and _is_object_only(said) else rows
+            now = found.get(said.at_source)
             if now != said.row:
                 kind, detail = "in_flight", f"{detail}; meanwhile it is {now.state if now else 'gone'} in the inventory"
             elif due and kind in SEEN_BY_A_SCAN:
                 kind, detail = "in_flight", f"{detail}; the next scan sees it"
-            yield Finding(kind, _join(directory.path, said.name), detail)
+            yield Finding(kind, _join(directory.path, said.at_source), detail)
+
+    def _rows_of_objects(self, directory: Directory, names: Set[str]) -> dict[str, Row]:
+        """The rows of objects by their mapped names, which do not say what they were mapped from."""
+        rows = audit_rows.files(self._database, directory) if names else ()
+        return {named: row for row in rows if (named := self._names(row.name)) in names}
 
     def _missed(self, directory: str, due: bool) -> Iterator[Finding]:
         """A directory of the source that the inventory does not know, with all below it."""
@@ -214,6 +245,10 @@ class Audit:
                 raise
             except FileError as problem:
                 yield Finding("unreadable", f"{path}/", f"{problem.error}: {problem.message}")
+
+
+def _is_object_only(said: Said[Held]) -> bool:
+    return said.row is None and said.entry is None
 
 
 def _join(directory: str, name: str) -> str:

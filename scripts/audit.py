@@ -14,6 +14,7 @@ from core.paths import escape
 from scripts.dump import one_line
 from scripts.frame import Invocation
 from scripts.jobs import named, opened
+from scripts.naming import is_placed_elsewhere, names_of
 
 
 @click.command("audit", short_help="Compare source, inventory and iRODS, file by file.")
@@ -27,6 +28,9 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
 
     Sizes and stored checksums are compared, no bytes are read. What the inventory says otherwise of afterwards than before, or
     the next scan will see, is in flight and no fault. Exit code 1: something is wrong. Memory stays bounded at any size.
+
+    A character map is applied as the event handler of JOB on loader.handlers_folder has it. Where the handler gives each file a
+    target_path of its own, iRODS is not compared.
     """
     from core.irods import Gateway
     from core.sources.urls import open_source
@@ -37,10 +41,10 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
         chosen = named(database, job)
         source = open_source(chosen.source_url, settings.s3)
         source.check()
-        loads = chosen.settings.operation != "no_op"
+        loads = chosen.settings.operation != "no_op" and not is_placed_elsewhere(chosen)
         catalogue = stack.enter_context(Gateway(settings.irods)) if loads else None
         folder = "/".join(escape(part) for part in os.fsencode(root or "").strip(b"/").split(b"/"))
-        run = Audit(database, chosen, source, catalogue, folder)
+        run = Audit(database, chosen, source, catalogue, folder, names_of(chosen, settings))
         for finding in run.findings():
             if finding.kind == "in_flight" and not in_flight:
                 continue
@@ -51,7 +55,11 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
                 click.echo(f"{kind} {one_line(finding.path)}  [{one_line(finding.detail)}]")
         # dataclasses.asdict takes a Counter for pairs
         plain = {"inventory": dict(run.totals.inventory), "found": dict(run.totals.found)}
-        totals = vars(run.totals) | plain | {"job": job, "faults": run.totals.faults}
+        totals = (
+            vars(run.totals)
+            | plain
+            | {"job": job, "faults": run.totals.faults, "irods_compared": catalogue is not None}
+        )
         if as_json:
             click.echo(json.dumps({"summary": totals}))
         else:
@@ -69,7 +77,10 @@ def _show(totals: dict[str, object]) -> None:
         f"source     {totals['source_files']} files, {totals['source_bytes']} bytes, {totals['directories']} directories"
     )
     click.echo(f"inventory  {sum(states.values())} files: {inventory}")
-    click.echo(f"iRODS      {totals['objects']} objects, {totals['replicas']} replicas, {totals['object_bytes']} bytes")
+    held = f"{totals['objects']} objects, {totals['replicas']} replicas, {totals['object_bytes']} bytes"
+    click.echo(
+        f"iRODS      {held if totals['irods_compared'] else 'not compared: the job loads nothing, or its handler says where'}"
+    )
     for kind, meaning in KINDS.items():
         if count := found.get(kind):
             click.echo(f"{kind:<16} {count:>12}  {meaning}")

@@ -18,11 +18,18 @@ SHOWN: tuple[FailureState, ...] = (*CURRENT, "skipped")
 
 def failing(database: Database, job: str, *, error: str | None = None, limit: int = 0) -> Failures:
     """The classes of failure of a job, and the first `limit` files of one class or of all."""
-    everything = Wanted(job=job, states=SHOWN)
-    classes = [_class(group) for group in failures.groups(database, everything)]
+    return Failures(classes=classes_of(database, job), files=files_of(database, job, error, limit))
+
+
+def classes_of(database: Database, job: str) -> list[FailureClass]:
+    """The classes of failure of a job; the cost is that of its failures."""
+    return [_class(group) for group in failures.groups(database, Wanted(job=job, states=SHOWN))]
+
+
+def files_of(database: Database, job: str, error: str | None, limit: int) -> list[FailedFile]:
+    """The first `limit` files of one class of failure, or of all."""
     chosen = Wanted(job=job, states=SHOWN, errors=[error] if error else ())
-    files = [_file(one) for one in islice(failures.failures(database, chosen), limit)] if limit else []
-    return Failures(classes=classes, files=files)
+    return [_file(one) for one in islice(failures.failures(database, chosen), limit)] if limit else []
 
 
 def _class(group: FailureGroup) -> FailureClass:

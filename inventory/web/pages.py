@@ -24,7 +24,8 @@ from inventory.jobs import Job
 from inventory.standing import Standing, standings
 from inventory.web import charts
 from inventory.web.access import COOKIE, Access, is_same_origin
-from inventory.web.failing import MOST_FILES, failing
+from inventory.web.counted import ClassCounts
+from inventory.web.failing import MOST_FILES, classes_of, files_of
 from inventory.web.trace import trace
 
 MINUTES = (15, 60, 360, 1440, 2880)
@@ -57,6 +58,7 @@ class Pages:
     def __init__(self, database: Database, access: Access) -> None:
         self._database = database
         self._access = access
+        self._counts = ClassCounts(lambda job: classes_of(database, job))
         self._templates = _environment()
 
     def routes(self) -> list[Route]:
@@ -101,7 +103,7 @@ class Pages:
                 "states": [state for state in queries.STATES if state in found[0].states],
                 "charts": self._charts(name, minutes),
                 "share": _share,
-                "failing": failing(self._database, name).classes,
+                "counted": self._counts.of(name),
                 "unfinished": queries.unfinished(self._database, name),
                 "directories": queries.failed_directories(self._database, name)[:100],
                 "minutes": minutes,
@@ -116,8 +118,8 @@ class Pages:
         def look() -> dict[str, Any] | None:
             if jobs.find(self._database, name) is None:
                 return None
-            found = failing(self._database, name, error=error, limit=MOST_FILES)
-            return {"name": name, "error": error, "failing": found.classes, "files": found.files, "most": MOST_FILES}
+            files = files_of(self._database, name, error, MOST_FILES)
+            return {"name": name, "error": error, "counted": self._counts.of(name), "files": files, "most": MOST_FILES}
 
         return await self._page(request, "failures.html", look)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.compare import Held
+from core.handlers.names import CharacterMap
 from core.outcome import Done
 from core.sources.filesystem import FilesystemSource
 from inventory import jobs
@@ -48,9 +49,12 @@ def fill(world: World, source: Path, *names: str, size: int = 3) -> None:
     world.finish(worker, [Result(file, Done("sha2:x")) for file in world.claim(worker)])
 
 
-def run(world: World, source: Path, catalogue: Listings) -> tuple[list[Finding], Audit]:
+def run(
+    world: World, source: Path, catalogue: Listings, names: Callable[[str], str] | None = None
+) -> tuple[list[Finding], Audit]:
     [job] = jobs.listed(world.database)
-    audit = Audit(world.database, replace(job, source_url=f"file://{source}"), FilesystemSource(str(source)), catalogue)
+    job = replace(job, source_url=f"file://{source}")
+    audit = Audit(world.database, job, FilesystemSource(str(source)), catalogue, names=names)
     return list(audit.findings()), audit
 
 
@@ -80,6 +84,20 @@ def test_each_disagreement_has_its_name(world: World, tmp_path: Path) -> None:
         "newer/deep": "missed", "dark": "dark", "attic/": "dark", "attic/old": "dark",
     }  # fmt: skip
     assert audit.totals.faults == 10
+
+
+def test_mapped_names_are_those_of_the_objects(world: World, tmp_path: Path) -> None:
+    """By a map that turns the order of the names around: what is at the source is paired with what it is called in iRODS."""
+    names = CharacterMap({"a": "z", "z": "b", " ": "_"}).path
+    (tmp_path / "a dir").mkdir()
+    fill(world, tmp_path, "a", "m m", "z", "lost a")
+    world.scan(list(FilesystemSource(str(tmp_path)).scan("a dir")), path="a dir")
+    objects = {f"{TARGET}/{names(name)}": 3 for name in ("a", "m m", "z")}
+    findings, audit = run(
+        world, tmp_path, Listings(objects | {f"{TARGET}/a": 3, f"{TARGET}/{names('a dir')}/x": 3}), names
+    )
+    assert kinds(findings) == {"lost a": "missing", "a": "dark", "a dir/x": "dark"}
+    assert (audit.totals.source_files, audit.totals.objects) == (4, 5)
 
 
 def test_what_the_next_scan_sees_is_in_flight(worlds: Callable[..., World], tmp_path: Path) -> None:
@@ -112,12 +130,13 @@ def test_work_in_flight_is_no_false_alarm(world: World, tmp_path: Path) -> None:
 
 
 def test_an_unreadable_directory_is_told_and_its_files_are_not_gone(world: World, tmp_path: Path) -> None:
-    fill(world, tmp_path, "a")
-    link = tmp_path.with_name("elsewhere")
-    (tmp_path / "a").unlink()
-    os.rename(tmp_path, link)
-    os.symlink(tmp_path.name, tmp_path)  # a circle: ELOOP
-    findings, _ = run(world, tmp_path, Listings({}))
+    source = tmp_path / "source"
+    source.mkdir()
+    fill(world, source, "a")
+    (source / "a").unlink()
+    source.rmdir()
+    os.symlink(source.name, source)  # a circle: ELOOP
+    findings, _ = run(world, source, Listings({}))
     assert kinds(findings) == {"/": "unreadable"}
 
 
