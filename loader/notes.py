@@ -22,7 +22,8 @@ def path_of(job: Job, relative: str) -> bytes:
 
 
 def kept_name(job: Job, file: ClaimedFile, names: Callable[[str], str] = str) -> Notes:
-    """Keeps the path of a file with its object, where iRODS cannot hold its name or `names` maps it.
+    """Keeps the path of a file with its object, where iRODS cannot hold its name or `names` maps it, each under its own
+    attribute.
 
     In the way of automated ingest, for programs that read its catalogues.
     """
@@ -32,7 +33,7 @@ def kept_name(job: Job, file: ClaimedFile, names: Callable[[str], str] = str) ->
     if not job.settings.keep_source_names or job.settings.operation == "verify":
         return Notes()
     path = path_of(job, file.path)
-    if mapped:
-        return Notes([AVU(MAPPED_NAME, b64encode(path).decode(), MAPPED_UNIT)])
-    avu = source_path_avu(path)
-    return Notes([avu]) if avu else Notes()
+    kept = [AVU(MAPPED_NAME, b64encode(path).decode(), MAPPED_UNIT)] if mapped else []
+    if avu := source_path_avu(path):
+        kept.append(avu)
+    return Notes(kept)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from irods.access import iRODSAccess
 from irods.models import Collection, DataObject
 from irods.session import iRODSSession
@@ -103,6 +105,33 @@ def test_names_that_irods_cannot_hold_are_kept_as_automated_ingest_keeps_them(ga
     put(gateway, f"{home}/{paths.escape(b'f' + bytes([1]) + b'.dat')}", [avu])
     assert gateway.metadata(f"{home}/f%01.dat") == [avu]
     assert source_path_avu("/data/café/100%.txt".encode()) is None
+
+
+@given(path=st.binary(min_size=1, max_size=300).filter(lambda path: b"\0" not in path))
+def test_the_path_comes_back_from_either_of_name_and_metadata(path: bytes) -> None:
+    assert paths.unescape(paths.escape(path)) == path
+    avu = source_path_avu(path)
+    assert (avu is None) == (paths.escape(path).encode() == path)
+    assert avu is None or b64decode(avu.value, validate=True) == path
+
+
+def test_both_attributes_of_automated_ingest_come_by_every_way(gateway: Gateway, home: str, resource: str) -> None:
+    source = b"/data/\xff\xfe\xfb\xef: a b"  # in base64 with + and /
+    unit = "python3.base64.b64encode(full_path_of_source_file)"
+    kept = [
+        AVU(f"irods::automated_ingest::{why}", b64encode(source).decode(), unit)
+        for why in ("UnicodeEncodeError", "character_map")
+    ]
+    file = SmallFile("bundled", DATA, CHECKSUM, kept)
+    for _ in range(2):
+        put(gateway, f"{home}/put", kept)
+        gateway.put_stream(f"{home}/streamed", lambda o, n: DATA[o : o + n], len(DATA), resource=None, overwrite=True)
+        gateway.annotate(f"{home}/streamed", metadata=kept)
+        assert gateway.put_bundle(home, [file], resource=resource, overwrite=True) == [Done(CHECKSUM)]
+        row = Registration(f"{home}/registered", "/data/r", 1, 0, CHECKSUM, kept)
+        assert gateway.register_many([row], resource=resource) == [Done(CHECKSUM)]
+    for name in ("put", "streamed", "bundled", "registered"):
+        assert gateway.metadata(f"{home}/{name}") == kept
 
 
 def test_acting_for_another_user(

@@ -6,7 +6,7 @@ import os
 import shutil
 import textwrap
 import uuid
-from base64 import b64decode
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -265,6 +265,8 @@ def test_mapped_names_and_the_shipped_metadata_examples(world: World, source: Pa
     (source / "a folder").mkdir()
     odd = source / "a folder" / "odd: name!.txt"
     odd.write_bytes(b"odd")
+    broken = os.fsencode(source) + b"/b\xff: \x01"
+    Path(os.fsdecode(broken)).write_bytes(b"broken")
     picture = Image.new("RGB", (4, 3))
     exif = Image.Exif()
     exif[271] = "A Camera Maker"
@@ -300,8 +302,14 @@ def test_mapped_names_and_the_shipped_metadata_examples(world: World, source: Pa
 
     (path,) = mapped()
     assert path.split("/")[2].startswith("odd__name_.txt")
-    ((value, unit),) = metadata(path).values()
-    assert (b64decode(value).decode(), unit) == (str(odd), "python3.base64.b64encode(full_path_of_source_file)")
+    unit = "python3.base64.b64encode(full_path_of_source_file)"
+    as_mapped, as_escaped = (f"irods::automated_ingest::{why}" for why in ("character_map", "UnicodeEncodeError"))
+    assert metadata(path) == {as_mapped: (b64encode(os.fsencode(odd)).decode(), unit)}
+    kept = (b64encode(broken).decode(), unit)
+    (both,) = [name for name in world.objects() if name.startswith("mapped/b")]
+    assert both.startswith("mapped/b_FF___01")
+    assert metadata(both) == {as_mapped: kept, as_escaped: kept}
+    assert {as_escaped: kept}.items() <= metadata("stat/b%FF: %01").items()
     assert metadata("mapped/plain.txt") == {}
     stat = metadata("stat/plain.txt")
     assert stat["filesystem::mode"][0] == "0o640"

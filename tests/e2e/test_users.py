@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -115,6 +116,9 @@ def test_what_others_brought_is_verified_with_read_only_credentials(world: World
             if path != "gone":
                 with session.data_objects.open(f"{world.target}/{path}", "w") as file:
                     file.write(data if path != "bad" else b"Y")
+        session.collections.create(f"{world.target}/others")
+        for path in ("extra", "others/extra"):
+            session.data_objects.touch(f"{world.target}/{path}")
         session.acls.set(iRODSAccess("read", world.target, reader), recursive=True)
     before = world.objects()
     world.environment |= {"INGEST_IRODS__USER": reader, "IRODS_PASSWORD": "rpass", "INGEST_JOB__MAX_RELOADS": "1"}
@@ -123,6 +127,7 @@ def test_what_others_brought_is_verified_with_read_only_credentials(world: World
         world.start("watcher", "loader", "verifier")
         world.wait_finished()
         world.stop()
+        audited = world.ingest("audit", "job", "--json")
     finally:
         with Gateway(world.settings.irods, as_user=(reader, "")) as gateway:
             gateway.remove_collection(gateway.staging)
@@ -135,6 +140,9 @@ def test_what_others_brought_is_verified_with_read_only_credentials(world: World
     }
     assert {path for path, line in lines.items() if line.state == "verified"} == contents.keys() - {"bad", "gone"}
     assert world.objects() == before
+    findings = [json.loads(line) for line in audited.stdout.splitlines()][:-1]
+    assert {each["path"] for each in findings if each["kind"] == "dark"} == {"extra", "others/", "others/extra"}
+    assert audited.returncode == 1
 
 
 def test_verifying_is_refused_where_there_is_nothing_to_see(world: World, source: Path) -> None:
