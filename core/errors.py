@@ -9,7 +9,8 @@ IngestError                 a message, a hint and an exit code
     ├── Transient           try again later; the attempt is counted
     ├── Permanent           trying again cannot help; the file goes to the dead letters
     ├── Outage              nobody's file is at fault; given back uncounted, the breaker opens
-    │   └── Overload        the service has too much to do; all pods together use fewer connections
+    │   ├── Overload        the service has too much to do; all pods together use fewer connections
+    │   └── Unanswered      a call got no answer: the service is away, or this one file makes it hang
     ├── Vanished            the source no longer has the file
     ├── Changed             the source changed while the file was being read
     └── Mismatch            iRODS holds other bytes than the source had; the file is loaded again
@@ -83,6 +84,10 @@ class Outage(FileError):
 
 class Overload(Outage):
     """The service has too much to do: all pods together are to use fewer connections."""
+
+
+class Unanswered(Outage):
+    """A call got no answer in time, or the connection broke in it: an outage, unless it is always the same file's call."""
 
 
 class Vanished(FileError):

@@ -110,6 +110,11 @@ CLASSES: Mapping[str, Advice] = {
         "no answer from iRODS in time, or the event handler's time was up",
         "look at the server, or raise irods.timeout_seconds or the handler's timeout",
     ),
+    "hangs": Advice(
+        "iRODS never answers the call for this file, or breaks it off, while it answers others",
+        "look at the server's log for its path: a rule that never returns, a resource that hangs, an agent that crashes; then"
+        " `ingest retry --error {error}`",
+    ),
     "unknown_host": Advice("the host of iRODS is unknown", "check irods.host"),
     "unreachable": Advice("iRODS refuses connections", "check irods.host and irods.port; is it running?"),
     "connection_lost": Advice("the connection to iRODS broke", _AWAY),

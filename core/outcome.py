@@ -71,10 +71,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Given back uncounted: it was not begun, or a service was away; `overload` says that it has too much to do."""
+    """Given back uncounted: it was not begun, or a service was away; `overload` says that it has too much to do.
+
+    `unanswered` says that a call got no answer, which may be this file's own fault.
+    """
 
     reason: str = ""
     overload: bool = False
+    unanswered: bool = False
 
 
 Outcome = Done | Retry | Dead | Mismatched | Vanished | Changed | Skipped | Released
@@ -92,7 +96,7 @@ def outcome_of(error: BaseException) -> Outcome:
         case errors.Permanent():
             return Dead(error.error, str(error))
         case errors.Outage():
-            return Released(str(error), isinstance(error, errors.Overload))
+            return Released(str(error), isinstance(error, errors.Overload), isinstance(error, errors.Unanswered))
         case errors.Vanished():
             return Vanished()
         case errors.Mismatch():

@@ -5,6 +5,8 @@ ones of one collection, because iRODS has bulk calls. Every file has exactly one
 
 A suspect is an item over which workers have died. It is run by itself, with nothing else at work, and marked right before: if this
 process dies as well, it is known over what.
+
+So is an item whose calls got no answer again and again (`core.hangs`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import structlog
 from core import metrics
 from core.backoff import Breaker
 from core.errors import Unavailable
+from core.hangs import Hangs
 from core.outcome import Done, Outcome, Released, Retry, failure_of, outcome_of
 
 Item = TypeVar("Item")
@@ -126,10 +129,15 @@ class Pipeline(Generic[Item]):
         flush_files: int,
         flush_seconds: float,
         is_sure: Callable[[], bool] = lambda: True,
+        answers: Callable[[], bool] | None = None,
     ) -> None:
-        """`is_sure` says whether what was claimed is this worker's for certain: nothing is begun while it is not."""
+        """`is_sure` says whether what was claimed is this worker's for certain: nothing is begun while it is not.
+
+        `answers` asks the service in a worker thread whether it answers at all; without it no item is ever blamed for a hang.
+        """
         self._stage = stage
         self._is_sure = is_sure
+        self._hangs: Hangs[Item] = Hangs(answers, _name)
         self._batch = batch
         self._flush_files = flush_files
         self._flush_seconds = flush_seconds
@@ -215,12 +223,15 @@ class Pipeline(Generic[Item]):
         units = self._stage.claim(self._wanted if self._breaker.is_suspicious else self._batch)
         self._claim_unanswered = False
         for unit in units:
-            self._suspects.extend(item for item in unit if self._stage.is_suspect(item))
-        cleared = [[item for item in unit if not self._stage.is_suspect(item)] for unit in units]
+            self._suspects.extend(item for item in unit if self._is_suspect(item))
+        cleared = [[item for item in unit if not self._is_suspect(item)] for unit in units]
         with self._change:
             self._waiting.extend(unit for unit in cleared if unit)
             self._change.notify_all()
         return bool(units)
+
+    def _is_suspect(self, item: Item) -> bool:
+        return self._stage.is_suspect(item) or self._hangs.has(item)
 
     def _run_suspect(self) -> bool:
         """Begin the next suspect when nothing else is at work."""
@@ -263,8 +274,9 @@ class Pipeline(Generic[Item]):
         if not self._unwritten:
             self._oldest = time.monotonic()
         self._unwritten.append(one)
+        self._hangs.note(one.item, one.outcome)
         match one.outcome:
-            case Released(reason, overload) if reason and not self._stopping.is_set():
+            case Released(reason, overload, _) if reason and not self._stopping.is_set():
                 self.overloads += overload
                 if not self._breaker.is_suspicious:
                     self._away_since = time.monotonic()
@@ -341,11 +353,12 @@ class Pipeline(Generic[Item]):
         """Run a unit and see to it that every item has exactly one outcome, whatever the stage does."""
         began = time.monotonic()
         reported: set[int] = set()
+        hangs = len(unit) == 1 and self._hangs.has(unit[0])
 
         def report(one: Reported[Item]) -> None:
             if id(one.item) not in reported:
                 reported.add(id(one.item))
-                self._results.put(one)
+                self._results.put(one._replace(outcome=self._hangs.judged(one.outcome)) if hangs else one)
 
         left: Outcome | None = None
         try:
@@ -361,3 +374,8 @@ class Pipeline(Generic[Item]):
         for item in unit:
             if id(item) not in reported:
                 report(Reported(item, left, began, time.monotonic()))
+
+
+def _name(item: object) -> str:
+    """What tells an item from all others, also when it is claimed again."""
+    return f"{item} {item.log_fields()}" if isinstance(item, Told) else str(item)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from core import metrics
-from core.irods import ExtraStreams
+from core.irods import ExtraStreams, answers
 from core.worker import Pipeline, Stage
 from inventory import connections
 from inventory.pod import Member
@@ -36,6 +36,7 @@ class Connected:
             flush_files=worker.flush_files,
             flush_seconds=worker.flush_seconds,
             is_sure=lambda: member.lease.is_sure,
+            answers=lambda: answers(irods),
         )
         self._granted = 0
         self._asked_at = float("-inf")

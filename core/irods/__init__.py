@@ -10,6 +10,7 @@ from core.irods.gateway import Gateway
 from core.irods.gateways import Gateways
 from core.irods.inspect import Stored
 from core.irods.plain import plain_session
+from core.irods.pulse import answers
 from core.irods.register import Registration
 from core.irods.replicas import Replica, Status
 from core.irods.streams import ExtraStreams
@@ -36,6 +37,7 @@ __all__ = [
     "Status",
     "Stored",
     "Verified",
+    "answers",
     "plain_session",
     "source_path_avu",
 ]

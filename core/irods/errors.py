@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from irods.exception import get_exception_class_by_code
 
-from core.errors import FileError, Outage, Overload, Permanent, Transient
+from core.errors import FileError, Outage, Overload, Permanent, Transient, Unanswered
 
 
 class Exists(Permanent):
@@ -222,7 +222,7 @@ def error_for(code: int, path: str = "", text: str = "") -> FileError:
 def lost(cause: BaseException, where: str) -> Outage:
     """The connection broke or the server kept silent; what was asked may or may not have been done."""
     if isinstance(cause, TimeoutError):
-        return Outage(
+        return Unanswered(
             "timeout", f"no answer from iRODS at {where} in time", "raise irods.timeout_seconds, or look at the server"
         )
     if isinstance(cause, socket.gaierror):
@@ -231,6 +231,6 @@ def lost(cause: BaseException, where: str) -> Outage:
         return Outage(
             "unreachable", f"iRODS at {where} refuses connections", "check irods.host and irods.port; is it running?"
         )
-    return Outage(
+    return Unanswered(
         "connection_lost", f"lost the connection to iRODS at {where}: {cause or type(cause).__name__}", _SERVER
     )

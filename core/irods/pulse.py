@@ -17,6 +17,18 @@ SERVICE = "irods"
 log = structlog.get_logger()
 
 
+def answers(settings: IrodsSettings) -> bool:
+    """Whether iRODS lets us log in now, over a connection that lives for a moment."""
+    session = Session(settings)
+    try:
+        _ = session.version
+    except IngestError:
+        return False
+    finally:
+        session.close()
+    return True
+
+
 class Pulse:
     """Connects now and then, and tells the probes when that succeeded; a pod is ready only while it does.
 

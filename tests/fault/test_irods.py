@@ -47,3 +47,49 @@ def test_an_irods_that_refuses_hangs_or_is_slow_costs_no_attempt(
     # two calls that hang may be two outages: another file went through between them
     assert away in {"slow": (0,), "refuse": (1,), "hang": (1, 2)}[kind]
     world.stop()
+
+
+HANG_ONCE_MORE = {"INGEST_JOB__MAX_ATTEMPTS": "2"}
+
+
+@pytest.mark.parametrize("api", [606, 629], ids=["put", "verify"])
+def test_a_file_at_which_irods_always_hangs_is_a_dead_letter(
+    sandbox_world: World, sandbox: SandboxServer, source: Path, api: int
+) -> None:
+    """The zone answers all others, so it is the file, and its job ends."""
+    for number in range(6):
+        (source / f"f{number}").write_bytes(os.urandom(number))
+    (source / "hangs").write_bytes(b"x")
+    world = sandbox_world
+    world.environment |= SINGLY | HANG_ONCE_MORE | {"INGEST_IRODS__TIMEOUT_SECONDS": "1"}
+    sandbox.faults.add("hang", api=api, path="/hangs")
+    world.start_job(source)
+    world.start("loader", "watcher", "verifier")
+    world.wait_finished()
+    lines = world.lines()
+    bad = lines.pop("hangs")
+    attempts = bad.load_attempts if api == 606 else bad.verify_attempts
+    assert (bad.state, bad.error, attempts) == ("dead", "hangs", 2), bad
+    assert "others are answered" in (bad.message or "")
+    assert {(line.state, line.load_attempts, line.error) for line in lines.values()} == {("verified", 1, None)}
+    world.stop()
+
+
+def test_an_irods_that_says_nothing_at_all_costs_no_attempt_however_long(
+    sandbox_world: World, sandbox: SandboxServer, source: Path
+) -> None:
+    """Logins hang as well: the same files are tried again and again, and none is blamed."""
+    for number in range(3):
+        (source / f"f{number}").write_bytes(os.urandom(number))
+    world = sandbox_world
+    world.environment |= SINGLY | HANG_ONCE_MORE | {"INGEST_IRODS__TIMEOUT_SECONDS": "0.5"}
+    log = world.logs / "loader-0.log"
+    world.start_job(source)
+    silent = sandbox.faults.add("hang")
+    assert world.start("loader", "watcher", "verifier")[0] == "loader-0"
+    eventually("it was tried several times", lambda: log.read_text().count('"released"') >= 4)
+    sandbox.faults.clear()
+    world.wait_finished()
+    assert silent.count is None
+    assert {(line.state, line.load_attempts, line.error) for line in world.lines().values()} == {("verified", 1, None)}
+    world.stop()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import Outage, Permanent, Unavailable
+from core.backoff import Breaker
+from core.errors import Outage, Permanent, Unanswered, Unavailable
 from core.outcome import Dead, Done, Outcome, Released, Retry
 from core.worker import Pipeline, Report, Reported, Unit, run_each
 
@@ -358,3 +359,49 @@ def test_a_drain_keeps_its_results_until_the_inventory_is_back() -> None:
             line.drain(DEADLINE)
     assert line.drain(DEADLINE)
     assert stage.outcomes()[1] in (Done(), Released("stopping"))
+
+
+def hanging(stage: Numbers, answers: Callable[[], bool]) -> Pipeline[int]:
+    return Pipeline(stage, threads=2, batch=10, flush_files=1, flush_seconds=0.01, answers=answers)
+
+
+def hang_at_seven(number: int) -> Outcome:
+    if number == 7:
+        raise Unanswered("timeout", "no answer")
+    return Done()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_item_that_always_hangs_is_blamed_only_while_others_are_answered(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.worker.Breaker", lambda: Breaker(longest_seconds=0.001))
+    stage = Numbers([], hang_at_seven)
+    line = hanging(stage, lambda: answers)
+    found: list[Outcome] = []
+    for _ in range(5):
+        stage.finished.clear()
+        stage.units = [[1, 7]] if not found else [[7]]
+        turn(line, lambda: 7 in stage.outcomes())
+        found.append(stage.outcomes()[7])
+    line.drain(DEADLINE)
+    kinds = [type(outcome) for outcome in found]
+    assert kinds == ([Released, Released, Retry, Retry, Retry] if answers else [Released] * 5)
+    assert stage.begun == [7, 7, 7]  # by itself, from the third time on
+    if answers:
+        assert found[-1] == Retry("hangs", "no answer; so it was before, and others are answered")
+
+
+def test_an_item_that_was_answered_is_no_longer_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.worker.Breaker", lambda: Breaker(longest_seconds=0.001))
+    answers = iter([False, True, False, False, True])
+    stage = Numbers([], lambda _: Done() if next(answers) else hang_at_seven(7))
+    line = hanging(stage, lambda: True)
+    found: list[type] = []
+    for _ in range(5):
+        stage.finished.clear()
+        stage.units = [[7]]
+        turn(line, lambda: 7 in stage.outcomes())
+        found.append(type(stage.outcomes()[7]))
+    line.drain(DEADLINE)
+    assert found == [Released, Done, Released, Released, Done]
