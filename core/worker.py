@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -137,7 +137,7 @@ class Pipeline(Generic[Item]):
         """
         self._stage = stage
         self._is_sure = is_sure
-        self._hangs: Hangs[Item] = Hangs(answers, _name)
+        self._hangs: Hangs[Item] = Hangs(answers, self._name)
         self._batch = batch
         self._flush_files = flush_files
         self._flush_seconds = flush_seconds
@@ -232,6 +232,10 @@ class Pipeline(Generic[Item]):
 
     def _is_suspect(self, item: Item) -> bool:
         return self._stage.is_suspect(item) or self._hangs.has(item)
+
+    def _name(self, item: Item) -> Hashable:
+        """What tells an item from all others, also when it is claimed again."""
+        return tuple(sorted((key, str(value)) for key, value in self._stage.told(item).items() if key != "attempt"))
 
     def _run_suspect(self) -> bool:
         """Begin the next suspect when nothing else is at work."""
@@ -374,8 +378,3 @@ class Pipeline(Generic[Item]):
         for item in unit:
             if id(item) not in reported:
                 report(Reported(item, left, began, time.monotonic()))
-
-
-def _name(item: object) -> str:
-    """What tells an item from all others, also when it is claimed again."""
-    return f"{item} {item.log_fields()}" if isinstance(item, Told) else str(item)
