@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, Row, text
 
 from core.rules import Rule
 from inventory.engine import Database
@@ -17,6 +17,9 @@ WAIT_SECONDS = 1
 """How often a collection is looked at for files that are not verified yet; less often as time goes by."""
 _COLUMNS = """
     id, rule, input, generation, state, k8s_name, attempts, settings, output, resource, replica_made, outages,
+    EXISTS (SELECT FROM inventory.compute_job o WHERE o.input = c.input AND o.id <> c.id
+            AND o.state IN ('requested', 'submitted', 'running')
+            AND o.settings ->> 'resource_role' = c.settings ->> 'resource_role') AS replica_shared,
     (SELECT j.settings ->> 'as_user' FROM inventory.directory d JOIN inventory.job j ON j.id = d.job_id
      WHERE d.id = directory_id) AS as_user
 """
@@ -36,6 +39,8 @@ class Task:
     output: str | None
     resource: str | None
     replica_made: bool
+    replica_shared: bool = False
+    """Another task that is not over reads the same input on a resource of the same role."""
     outages: int = 0
     """Jobs of this attempt, in a row, that could not reach iRODS."""
     as_user: str | None = None
@@ -98,6 +103,7 @@ def _task(row: Row[tuple[object, ...]]) -> Task:
         output=row.output,
         resource=row.resource,
         replica_made=row.replica_made,
+        replica_shared=row.replica_shared,
         outages=row.outages,
         as_user=row.as_user,
     )
@@ -210,7 +216,7 @@ def claim(database: Database, worker: int, limit: int, max_running: int) -> list
                         SELECT count(*) FROM inventory.compute_job
                         WHERE state IN ('submitted', 'running') OR state = 'requested' AND claimed_by IS NOT NULL)))
                     FOR UPDATE SKIP LOCKED)
-                UPDATE inventory.compute_job SET claimed_by = :worker
+                UPDATE inventory.compute_job c SET claimed_by = :worker
                 WHERE id IN (SELECT id FROM looked UNION ALL SELECT id FROM fresh)
                 RETURNING {_COLUMNS}"""),
             {"worker": worker, "limit": limit, "most": max_running},
@@ -250,7 +256,22 @@ def advance(database: Database, worker: int, task: Task, to: Progress) -> bool:
                 "outage": to.outage,
             },
         )
+        if done.rowcount and to.state == "succeeded" and task.replica_made and task.replica_shared:
+            _hand_over(connection, task)
         return done.rowcount == 1
+
+
+def _hand_over(connection: Connection, task: Task) -> None:
+    """The replica that was made for a task is from now on another one's, which trims it when it is done."""
+    connection.execute(
+        text("""
+            UPDATE inventory.compute_job SET replica_made = true WHERE id = (
+                SELECT id FROM inventory.compute_job
+                WHERE input = :input AND id <> :id AND state IN ('requested', 'submitted', 'running')
+                  AND settings ->> 'resource_role' = CAST(:role AS text)
+                ORDER BY settings ->> 'trim' DESC, id LIMIT 1)"""),
+        {"input": task.input, "id": task.id, "role": task.rule.resource_role},
+    )
 
 
 def fail(database: Database, worker: int, task: Task, why: Failure, longest_seconds: float) -> str | None:

@@ -85,7 +85,7 @@ def conclude(task: Task, pod: PodView | None, service: ComputeGateway, owner: Co
         AVU("compute::exit_code", "0"),
     ]
     owner.annotate_collection(output, [*metadata, *([AVU("compute::image_digest", digest)] if digest else [])])
-    if task.rule.trim and task.replica_made:
+    if task.rule.trim and task.replica_made and not task.replica_shared:
         placement.trim(task, service)
     return Progress(state="succeeded", image_digest=digest, exit_code=0)
 

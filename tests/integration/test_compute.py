@@ -130,6 +130,33 @@ def test_jobs_that_find_irods_away_wait_longer_each_time_and_then_count(world: W
     assert claimed(world, worker).outages == 0
 
 
+def test_a_replica_that_another_task_reads_is_handed_over_to_it(world: World) -> None:
+    verify(world, "a.csv", "b.csv")
+    near = rule("near", resource_role="FAST", trim=True)
+    compute.set_rules(
+        world.database,
+        [
+            (one, "config.yml")
+            for one in (near, rule("also", resource_role="FAST", trim=True), rule("far", resource_role="SLOW"))
+        ],
+    )
+    for name in ("near", "also", "far"):
+        asked(world, name)
+    worker = world.worker("compute")
+    tasks = {(task.rule.name, task.input[-5:]): task for task in compute.claim(world.database, worker, 10, 10)}
+    assert {key for key, task in tasks.items() if task.replica_shared} == {
+        ("near", "a.csv"), ("near", "b.csv"), ("also", "a.csv"), ("also", "b.csv"),
+    }  # fmt: skip
+    first = tasks["near", "a.csv"]
+    assert compute.advance(world.database, worker, first, Progress("submitted", resource="fast", replica_made=True))
+    (first,) = compute.claim(world.database, worker, 10, 10)
+    assert (first.replica_made, first.replica_shared) == (True, True)
+    assert compute.advance(world.database, worker, first, Progress("succeeded"))
+    assert compute.advance(world.database, worker, tasks["also", "a.csv"], Progress("submitted"))
+    (last,) = compute.claim(world.database, worker, 10, 10)
+    assert (last.rule.name, last.replica_made, last.replica_shared) == ("also", True, False)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[KubernetesServer]:
     with KubernetesServer(tmp_path / "kubernetes") as running:
@@ -142,7 +169,9 @@ def test_staging_without_irods_is_done_again_later_until_it_is_a_failure(
 ) -> None:
     compute_settings = ComputeSettings(kubeconfig=server.kubeconfig, namespace="ingest", image=OURS)
     settings = Settings(compute=compute_settings)
-    task = Task(1, rule(), "/z/home/a.csv", 1, "submitted", "ic-each-0", 0, "/z/home/a.each", None, False, outages)
+    task = Task(
+        1, rule(), "/z/home/a.csv", 1, "submitted", "ic-each-0", 0, "/z/home/a.each", None, False, outages=outages
+    )
     with Cluster(compute_settings) as cluster, ComputeGateway(IrodsSettings(password=SecretStr("x"))) as never_asked:
         cluster.create_job(manifest.job(task, Placement("object", None, {}), compute_settings, settings.irods))
         server.jobs.finish("ingest", task.job_name, 75, container=STAGE_IN, log="stage in: no route to host\n")
