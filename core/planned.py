@@ -69,6 +69,12 @@ def of_row(row: Row | None, entry: Entry) -> Forecast | None:
     return None
 
 
+MISSING = "-"
+"""The kind of an entry that a manifest names and the source does not have."""
+
+
 def of_kind(entry: Entry) -> Forecast:
     """What becomes of what is no regular file."""
+    if entry.kind == MISSING:
+        return Forecast("skip", "missing", 0, "the manifest names it, and the source does not have it")
     return Forecast("skip", "not_regular", entry.size, f"a {KINDS.get(entry.kind, entry.kind)}")

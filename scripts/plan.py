@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from scripts.jobs.planning import plan_job
 from scripts.jobs.start import plan as plan_new
 from scripts.jobs.start import start
 
-_NOT_OF_A_PLAN = ("source", "collection", "manifest", "if_new", "wait", "dry_run")
+_NOT_OF_A_PLAN = ("source", "collection", "if_new", "wait", "dry_run")
 _OPTIONS = [parameter for parameter in start.params if parameter.name not in _NOT_OF_A_PLAN]
 
 
@@ -31,15 +32,16 @@ def plan(
     name: str | None,
     output: str | None,
     as_json: bool,
+    manifest: Path | None,
     **options: Any,
 ) -> int:
     """Say what `ingest job start SOURCE COLLECTION` would do with these options, with files and bytes by kind of action.
 
-    Source and iRODS are listed and compared; no byte is read, nothing is written, not even to the inventory. What `start`
-    refuses is refused. Exit code 1: for some files it cannot work, or directories cannot be listed. Memory stays bounded at any
-    size.
+    Source (or the files that --manifest names) and iRODS are listed and compared; no byte is read, nothing is written, not even
+    to the inventory. What `start` refuses is refused. Exit code 1: for some files it cannot work, or directories cannot be
+    listed. Memory stays bounded at any size.
     """
-    wanted = given(options)
+    wanted = given(options | {"manifest": str(manifest.absolute()) if manifest else None})
     if job is not None:
         if source is not None or name is not None or wanted:
             raise UsageError("--job is planned by its own source and settings", "give nothing else, or leave --job out")

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from core.errors import FileError, Outage, Overload, Unavailable, UsageError
+from core.errors import FileError, Outage, Overload, Unavailable, UsageError, Vanished
 from scripts.frame import Invocation
 from scripts.jobs.group import group, named, opened
 from scripts.jobs.watch import follow
 
 if TYPE_CHECKING:
     from core.filters import Filter
-    from core.settings import JobSettings, S3Settings
+    from core.settings import JobSettings, S3Settings, Settings
     from core.sources.base import Entry, Placing
     from core.sources.manifest import Line
     from inventory.engine import Database
     from inventory.jobs import Job
+    from inventory.manifested import Manifested
     from inventory.named import Named
 
 LINES = 20_000
@@ -92,9 +93,11 @@ def feed(database: Database, job: Job, manifest: Path, s3: S3Settings) -> str:
     count = _Counted()
     try:
         for lines in _batches(read(manifest)):
-            files, here = _files(source, filter_of(job.settings), lines)
+            here = _files(source, lines)
+            files = _taken(filter_of(job.settings), here)
             inventory_named.add_of_manifest(database, job.id, files, shared_suffix=source.shared_suffix)
-            count = _Counted(*map(sum, zip(count, here, strict=True)))
+            some = (len(files), len(here) - len(files), len(lines) - len(here))
+            count = _Counted(*map(sum, zip(count, some, strict=True)))
         inventory_named.end_of_manifest(database, job.id)
     except (Unavailable, Outage, Overload) as error:
         words = f"{manifest} is not read to its end: {error.message}"
@@ -111,26 +114,66 @@ def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-def _files(source: Placing, wanted: Filter, lines: Sequence[Line]) -> tuple[list[Named], _Counted]:
-    """The files of some lines that the filters take."""
+def manifested(settings: Settings, url: str) -> tuple[Manifested, int]:
+    """What a manifest names as a source to be listed, and how many lines are of another bucket or prefix. Raises UsageError."""
+    from core.planned import MISSING
+    from core.sources.manifest import read
+    from core.sources.urls import open_source
+    from inventory.manifested import Manifested
+
+    assert settings.job.manifest is not None
+    source = placing(url, settings.job, settings.s3)
+    made = Manifested(open_source(url, settings.s3), source.shared_suffix)
+    elsewhere = 0
+    try:
+        for lines in _batches(read(Path(settings.job.manifest))):
+            files = _files(source, lines, missing=MISSING)
+            made.add(files)
+            elsewhere += len(lines) - len(files)
+    except (Outage, Overload) as away:
+        made.close()
+        raise Unavailable(away.message, away.hint) from away
+    except BaseException:
+        made.close()
+        raise
+    return made, elsewhere
+
+
+def _taken(wanted: Filter, files: Sequence[Named]) -> list[Named]:
+    """The files that the filters take."""
+    from core.sources.base import DIRECTORY
+
+    taken = []
+    for one in files:
+        is_directory = one.entry.kind == DIRECTORY
+        path = one.directory if is_directory else _below(one.directory, one.entry.name)
+        if wanted.takes(path, one.entry) and not wanted.leaves_out_below(path.rpartition("/")[0]):
+            taken.append(one)
+    return taken
+
+
+def _below(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
+
+
+def _files(source: Placing, lines: Sequence[Line], *, missing: str | None = None) -> list[Named]:
+    """The files of some lines; those that the source is seen not to have are of the kind `missing`, if one is given."""
     from core.sources.base import DIRECTORY
     from inventory.named import Named
 
     placed = [(line, place) for line in lines if (place := _placed(source, line)) is not None]
     with ThreadPoolExecutor(LOOKS) as pool:
-        entries = list(pool.map(lambda one: _entry(source, one[0], one[1][0]), placed))
+        entries = list(pool.map(lambda one: _entry(source, one[0], one[1][0], missing), placed))
     files: list[Named] = []
     for (_, (path, key)), entry in zip(placed, entries, strict=True):
         above = path.rpartition("/")[0]
-        if not wanted.takes(path, entry) or wanted.leaves_out_below(above):
-            continue
         if entry.kind == DIRECTORY:
             files.append(Named(path, key, entry))
         elif not key and not entry.size:  # an object that stands for the directory
             files.append(Named(above, key, entry._replace(kind=DIRECTORY)))
         else:
             files.append(Named(above, key, entry))
-    return files, _Counted(len(files), len(placed) - len(files), len(lines) - len(placed))
+    return files
 
 
 def _placed(source: Placing, line: Line) -> tuple[str, str] | None:
@@ -140,7 +183,7 @@ def _placed(source: Placing, line: Line) -> tuple[str, str] | None:
         raise UsageError(f"{line.where}: {error}", "name files below the source") from None
 
 
-def _entry(source: Placing, line: Line, path: str) -> Entry:
+def _entry(source: Placing, line: Line, path: str, missing: str | None) -> Entry:
     """The file as the manifest has it, and as it is now where that does not say. Raises Outage and Overload."""
     from core.sources.base import REGULAR
     from core.sources.base import Entry as Made
@@ -154,6 +197,8 @@ def _entry(source: Placing, line: Line, path: str) -> Entry:
         now = source.entry(path)
     except (Outage, Overload):
         raise
+    except Vanished:
+        return made if missing is None else made._replace(kind=missing)
     except FileError:
         return made  # the loader meets it too, and tells of it as of any file
     size = now.size if line.size is None else line.size

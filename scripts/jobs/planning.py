@@ -17,6 +17,7 @@ from scripts.frame import Invocation
 from scripts.output import written
 
 if TYPE_CHECKING:
+    from core.sources.base import Source
     from inventory.engine import Database
     from inventory.jobs import Job
     from inventory.plan import Totals
@@ -52,9 +53,11 @@ def foretell(
     from core.sources.urls import open_source
     from inventory.plan import Plan, Planned, unfiltered
 
+    elsewhere = 0
     if settings.job.manifest is not None:
-        raise UsageError("a plan lists the source, and cannot go by a manifest", "plan without --manifest")
-    source = selected(open_source(url, settings.s3), unfiltered(settings.job))
+        source, elsewhere = _named(settings, url, job)
+    else:
+        source = selected(open_source(url, settings.s3), unfiltered(settings.job))
     planned = Planned(source, url, collection, settings.job, job.id if job else None)
     with Gateway(settings.irods, as_user=settings.job.client) as gateway:
         foresight = gateway.foresight(settings.job.operation, settings.job.resource)
@@ -63,12 +66,25 @@ def foretell(
             for step in plan.steps():
                 write(step._asdict())
             summary = _summary(plan.totals, settings.job, url, collection, overrides, job)
+            summary |= {"elsewhere": elsewhere} if settings.job.manifest is not None else {}
             write({"summary": summary})
     if as_json and output != "-":
         click.echo(json.dumps(summary))
     elif output != "-":
         _show(summary)
     return 1 if {"refuse", "unreadable"} & plan.totals.actions.keys() else 0
+
+
+def _named(settings: Settings, url: str, job: Job | None) -> tuple[Source, int]:
+    """The files that a manifest names, and how many of its lines are of another bucket or prefix. Raises UsageError."""
+    from scripts.jobs.add import manifested
+
+    if job is not None:
+        words = f"job {job.name!r} goes by a manifest, and has no further pass"
+        raise UsageError(
+            words, f"ingest plan {url} {job.target_collection} --manifest FILE says what a manifest brings"
+        )
+    return manifested(settings, url)
 
 
 @contextmanager
@@ -118,7 +134,9 @@ def _unknown(totals: Totals, settings: JobSettings, overrides: Sequence[str], jo
         said.append("whether bytes are the same: only sizes were compared")
     if settings.operation.startswith("register"):
         said.append("checksums, and whether the server can read a file where it lies")
-    if job is None and settings.delete_mode != "do_not_delete":
+    if settings.manifest is not None:
+        said.append("whether files of which the manifest gives size and time are there, and are like that")
+    elif job is None and settings.delete_mode != "do_not_delete":
         said.append(
             f"what delete_mode {settings.delete_mode} deletes: its first pass nothing, later what the job has brought "
             "itself and the source has lost by then; what only iRODS has stays"
@@ -158,6 +176,8 @@ def _show(summary: dict[str, Any]) -> None:
                 * bool(only["other_collections"])
             )
         )
+    if summary.get("elsewhere"):
+        click.echo(f"{summary['elsewhere']} lines of the manifest are of another bucket or prefix")
     if summary["deletes_held"]:
         click.echo(f"the guard holds {summary['deletes_held']} deletions back until `ingest job confirm-deletes`")
     click.echo("a plan does not know " + "; ".join(summary["unknown"]))
@@ -173,7 +193,8 @@ def plan_job(invocation: Invocation, name: str, output: str | None, as_json: boo
     with opened(settings.inventory) as database:
         job = named(database, name)
         settings = settings.model_copy(update={"job": job.settings})
-        selected(open_source(job.source_url, settings.s3), job.settings).check()
+        if job.settings.manifest is None:
+            selected(open_source(job.source_url, settings.s3), job.settings).check()
         overrides = job.handler.overrides if job.handler else ()
         return foretell(
             settings, job.source_url, job.target_collection, output, as_json,

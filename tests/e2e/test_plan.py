@@ -266,3 +266,66 @@ def test_a_bucket_is_planned_with_filters(world: World, tmp_path: Path) -> None:
         )
         assert actions(steps)["deep/er/b"] == ("register", "new")
         assert actions(steps)["a"] == ("refuse", "wrong_path")
+
+
+def test_a_plan_by_a_manifest_is_what_the_job_then_does(world: World, source: Path, tmp_path: Path) -> None:
+    (source / "d").mkdir()
+    (source / "here").write_bytes(b"here")
+    for name, data in {"new": b"new", "d/deep": b"deep", "same": b"same", "skip.tmp": b"t", "unnamed": b"u"}.items():
+        (source / name).write_bytes(data)
+    (source / "link").symlink_to("new")
+    put(world, "same", b"other bytes")
+    put(world, "theirs", b"theirs")
+    names = ("new", "./d/deep", f"{source}/same", "skip.tmp", "link", "gone", "empty")
+    (source / "empty").mkdir()
+    manifest = tmp_path / "list"
+    manifest.write_bytes(b"".join(os.fsencode(name) + b"\0" for name in names))
+    job = (str(source), world.target, "--name", "job", "--exclude", "*.tmp", "--manifest", str(manifest))
+    before = rows(world)
+    steps, summary = planned(world, "plan", *job)
+    assert rows(world) == before
+    assert actions(steps) == {
+        "new": ("put", "new"),
+        "d/deep": ("put", "new"),
+        "same": ("put_again", "size_differs"),
+        "skip.tmp": ("skip", "excluded_by_name"),
+        "link": ("skip", "not_regular"),
+        "gone": ("skip", "missing"),
+    }
+    assert (summary["sent_bytes"], summary["only_in_irods"]["objects"], summary["elsewhere"]) == (11, 1, 0)
+    assert (summary["new_collections"], summary["directories"]) == (2, 3)
+    assert planned(world, "job", "start", *job, "--dry-run")[0] == steps
+    assert world.ingest("job", "start", *job).returncode == 0
+    world.start("watcher", "loader", "verifier")
+    world.wait_finished()
+    assert set(world.held_by_irods()) == {"new", "d/deep", "same", "theirs"}
+    assert "empty" in world.collections()
+    refused = world.ingest("plan", "--job", "job")
+    assert (refused.returncode, "goes by a manifest" in refused.stderr) == (2, True)
+    manifest.write_bytes(b"../outside\0")
+    refused = world.ingest("plan", *(word for word in job if word != "job" and word != "--name"), "--name", "other")
+    assert (refused.returncode, "path 1" in refused.stderr, "Traceback" in refused.stderr) == (2, True, False)
+    world.stop()
+
+
+def test_a_plan_by_an_inventory_of_s3(world: World, tmp_path: Path) -> None:
+    with running(tmp_path) as s3:
+        bucket = s3.bucket("in/same", "in/same/b", "in//odd", "out")
+        world.environment |= s3.environment()
+        lines = [
+            f"{bucket},{key},{size}" for key, size in (("in/same", 5), ("in/same/b", 7), ("in//odd", 1), ("out", 9))
+        ]
+        (tmp_path / "1.csv").write_text("\n".join(lines) + "\n")
+        said = {
+            "sourceBucket": bucket,
+            "fileFormat": "CSV",
+            "files": [{"key": "x/1.csv"}],
+            "fileSchema": "Bucket, Key, Size",
+        }
+        (tmp_path / "manifest.json").write_text(json.dumps(said))
+        words = ("plan", f"s3://{bucket}/in", world.target, "--manifest", str(tmp_path / "manifest.json"))
+        steps, summary = planned(world, *words)
+        assert {path: step["bytes"] for path, step in steps.items()} == {"same%2F": 5, "same/b": 7, "%2F/odd": 1}
+        assert {step["action"] for step in steps.values()} == {"put"}
+        assert summary["elsewhere"] == 1
+        assert "1 lines of the manifest are of another bucket" in world.ingest(*words).stdout
