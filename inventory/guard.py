@@ -6,7 +6,8 @@ cleared, else all of it is held until a person confirms it, or the files are bac
 grace time is over.
 
 The statement clears nothing that it cannot have counted: a merge that is not committed yet holds its directory, and what it marks
-bears a later time than the claim of that directory.
+bears a later time than the claim of that directory. What has vanished since the transaction of the statement began is later than
+all it clears: then nothing is judged, for the pass would end without it, and the next round does it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ _VANISHED_COLLECTIONS = """
     SELECT FROM inventory.directory d WHERE d.job_id = due.job_id AND d.state = 'vanished' AND d.collection_made_at IS NOT NULL
     AND d.scan_finished_at > due.cleared_to AND d.scan_finished_at <= due.until LIMIT greatest(due.allowed, :counted) + 1
 """
+# of job j, though the statement sees it already
+_VANISHED_SINCE = """
+    EXISTS (SELECT FROM inventory.shard s, LATERAL (
+                SELECT FROM inventory.file f WHERE f.shard = s.id AND f.state = 'vanished' AND f.retry_at = 'infinity'
+                AND f.vanished_at > now() LIMIT 1) f WHERE s.job_id = j.id)
+    OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state = 'vanished'
+               AND d.collection_made_at IS NOT NULL AND d.scan_finished_at > now())
+"""
 _JUDGE = f"""
     WITH due AS MATERIALIZED (
         SELECT p.id AS pass_id, j.id AS job_id, j.deletes_held AS held_before,
@@ -48,6 +57,7 @@ _JUDGE = f"""
         FROM inventory.pass p JOIN inventory.job j ON j.id = p.job_id
         WHERE j.state = 'running' AND p.started_at IS NOT NULL AND p.pre_done_at IS NOT NULL AND p.finished_at IS NULL
           AND p.deletes_judged_at IS NULL AND {endings.DELETES} AND NOT ({endings.SCAN_LEFT})
+          AND NOT ({_VANISHED_SINCE})
         FOR UPDATE OF p, j),
     counted AS MATERIALIZED (
         SELECT due.*, (SELECT count(*) FROM ({_VANISHED_FILES}) f) AS files,

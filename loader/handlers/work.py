@@ -210,6 +210,9 @@ class JobWork:
         event = self._event_of(answered, file)
         if event is None:
             return self._files.load(answered, file)
+        # what comes before an object is made may look at its collection already, as in automated ingest
+        if not file.collection_made:
+            self._connections.make_collection(answered, file.directory)
         result: list[Outcome] = []
 
         def work() -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from irods.column import Like
 from irods.models import Collection, DataObject
 from irods.session import iRODSSession
 
@@ -186,14 +187,15 @@ class World:
     def objects(self) -> set[str]:
         """Relative paths of the data objects below the target."""
         with self.irods() as session:
-            rows = session.query(Collection.name, DataObject.name)
+            rows = session.query(Collection.name, DataObject.name).filter(Like(Collection.name, f"{self.target}%"))
             paths = {f"{row[Collection.name]}/{row[DataObject.name]}" for row in rows}
         return {path.removeprefix(f"{self.target}/") for path in paths if path.startswith(f"{self.target}/")}
 
     def collections(self) -> set[str]:
         """Relative paths of the collections below the target."""
         with self.irods() as session:
-            names = {row[Collection.name] for row in session.query(Collection.name)}
+            rows = session.query(Collection.name).filter(Like(Collection.name, f"{self.target}/%"))
+            names = {row[Collection.name] for row in rows}
         return {name.removeprefix(f"{self.target}/") for name in names if name.startswith(f"{self.target}/")}
 
     def physical_path(self, relative: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from core.errors import UsageError
 from core.outcome import Done, Vanished
 from core.sources.base import Entry
-from inventory import guard, held, housekeeping, jobs, listing, passes
+from inventory import endings, guard, held, housekeeping, jobs, listing, passes
 from inventory.claims import Result
 from inventory.listing import Merge
 from inventory.rota import Rota
@@ -65,6 +65,18 @@ def test_a_few_are_deleted_once_the_pass_is_over(worlds: Worlds) -> None:
     world.scan(numbered(97))
     assert world.counts() == {"verified": 97, "vanished": 3}
     assert due(world) == []  # nobody has judged yet
+    tidy(world)
+    tidy(world)
+    assert due(world) == ["f0097", "f0098", "f0099"]
+
+
+def test_what_vanishes_while_a_judgement_begins_is_judged_by_the_next(worlds: Worlds) -> None:
+    world = started(worlds)
+    with world.database.begin() as connection:
+        connection.exec_driver_sql("SELECT now()")  # its clock stands still from here on
+        world.scan(numbered(97))
+        assert guard.judge(connection) == []
+        assert endings.finish_passes(connection) == []
     tidy(world)
     tidy(world)
     assert due(world) == ["f0097", "f0098", "f0099"]
