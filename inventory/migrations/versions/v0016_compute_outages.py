@@ -1,4 +1,4 @@
-"""How often in a row a compute task's Job could not reach iRODS; and other tasks of an input are found by it."""
+"""How often in a row a compute task's Job could not reach iRODS."""
 
 from alembic import op
 
@@ -10,10 +10,7 @@ depends_on = None
 
 def upgrade() -> None:
     # a constant default is kept in the catalogue: no row is rewritten
-    op.execute("""
-        ALTER TABLE inventory.compute_job ADD COLUMN outages smallint NOT NULL DEFAULT 0;
-        CREATE INDEX compute_input ON inventory.compute_job (input) WHERE state IN ('requested', 'submitted', 'running');
-    """)
+    op.execute("ALTER TABLE inventory.compute_job ADD COLUMN outages smallint NOT NULL DEFAULT 0")
 
 
 def downgrade() -> None:
