@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+FINISH_LOCK = 0x1_0AD_0105
+"""The advisory lock of whoever looks for passes and jobs that have ended."""
 DELETES = "j.settings ->> 'delete_mode' <> 'do_not_delete'"
 """Of job j: whether it deletes at all."""
 RELEASED_TO = """
@@ -97,6 +99,14 @@ _COUNT = """
           WHERE o.id = ANY(:passes) GROUP BY o.id) f
     WHERE f.id = p.id
 """
+
+
+def hold_off(connection: Connection) -> None:
+    """Let nobody look for ended jobs from now to the end of this transaction, which gives a job something to do.
+
+    Else a look that has not seen it could end the job right after. To be called before any row is changed.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FINISH_LOCK})
 
 
 def finish_passes(connection: Connection) -> list[int]:

@@ -8,9 +8,8 @@ from datetime import datetime
 from sqlalchemy import text
 
 from core.errors import UsageError
-from inventory import jobs
+from inventory import endings, jobs
 from inventory.engine import Database
-from inventory.housekeeping import FINISH_LOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def held(database: Database, job: int) -> Held:
 def confirm(database: Database, job: int, seen: Held, *, actor: str = "cli") -> None:
     """Clear what was held when a person saw it; a finished job runs again for it. Raises UsageError when that has changed."""
     with database.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FINISH_LOCK})
+        endings.hold_off(connection)
         done = connection.execute(
             text("""
                 UPDATE inventory.job SET deletes_cleared_at = deletes_judged_to, deletes_held = 0,

@@ -19,8 +19,6 @@ from inventory.engine import Database
 
 log = structlog.get_logger()
 _LOCK = 0x1_0AD_0100  # advisory locks of the tasks, one number each
-FINISH_LOCK = _LOCK + 5
-"""Held while jobs are ended: who takes it first and then changes rows is seen by the next look for finished jobs."""
 _CLAIMED = [words.busy for words in STATES.values()]
 _WAITING = [words.ready for words in STATES.values()]
 BATCH = 10_000  # rows a statement may change, so that none holds its locks for long
@@ -54,8 +52,11 @@ def tidy(
 def _alone(database: Database, task: int) -> Iterator[Connection | None]:
     """A transaction in which this process alone does a task; None when another one is at it."""
     with database.begin() as connection:
-        mine = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK + task}).scalar()
-        yield connection if mine else None
+        yield connection if _locked(connection, _LOCK + task) else None
+
+
+def _locked(connection: Connection, key: int) -> bool:
+    return bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}).scalar())
 
 
 def _expire(database: Database, lease_seconds: float) -> list[int]:
@@ -229,13 +230,13 @@ def _forget(database: Database, activity_hours: float) -> None:
 def _reverify(database: Database) -> None:
     """Have verified what was verified long ago, where a job wants that."""
     with _alone(database, 7) as connection:
-        if connection is not None:
+        if connection is not None and _locked(connection, endings.FINISH_LOCK):
             reverify.make_due(connection)
 
 
 def _finish_jobs(database: Database) -> list[int]:
     """Begin and end passes, and end single-pass jobs with theirs."""
-    with _alone(database, 5) as connection:
+    with _alone(database, endings.FINISH_LOCK - _LOCK) as connection:
         if connection is None:
             return []
         passes.ensure(connection)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core.errors import UsageError
 from core.settings import JobSettings
-from inventory import passes
+from inventory import endings, passes
 from inventory.engine import Database
 from inventory.partitions import add_shards, make_shards, shards_for
 from inventory.workers import MAY_RUN
@@ -163,6 +163,7 @@ def rescan(database: Database, job: int, *, actor: str = "cli") -> None:
     """
     with database.begin() as connection:
         refuse_by_manifest(connection, job)
+        endings.hold_off(connection)
         _change(connection, job, "running", _BEFORE["running"] | {"finished"})
         connection.execute(
             text("""

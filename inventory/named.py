@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from core.errors import UsageError
 from core.sources.base import Entry, Keys
+from inventory import endings
 from inventory.directories import ClaimedDirectory, unlearn
 from inventory.engine import Database, array_of
 from inventory.listing import LOOK_AGAIN_SECONDS, Merge
@@ -87,6 +88,7 @@ def look_at(database: Database, job: int, named: Iterable[tuple[str, str]]) -> i
 
 def _hold_open(connection: Connection, job: int) -> None:
     """Let the job's root wait for the end of the manifest, and so the job."""
+    endings.hold_off(connection)
     running = connection.execute(
         text("""
             UPDATE inventory.job SET state = CASE state WHEN 'finished' THEN 'running' ELSE state END,

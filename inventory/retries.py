@@ -13,9 +13,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from core.errors import UsageError
+from inventory import endings
 from inventory.engine import Database
 from inventory.failures import FailureState, Wanted
-from inventory.housekeeping import FINISH_LOCK
 from inventory.jobs import note, refuse_cancelled
 
 BATCH = 5_000
@@ -178,7 +178,7 @@ def _wake(database: Database, wanted: Wanted, done: Retried, actor: str) -> None
     """Note who retried what, and have a finished job run again."""
     with database.begin() as connection:
         # a look for finished jobs that began before the rows were changed may end the job after them
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FINISH_LOCK})
+        endings.hold_off(connection)
         job = _resume(connection, str(wanted.job))
         note(
             connection,

@@ -1,4 +1,4 @@
-"""Measure the inventory: python -m benchmarks.inventory [--rows N] [--quick] [--only PART]"""
+"""Measure the inventory: python -m benchmarks.inventory [--rows N] [--quick] [--minutes N] [--only PART]"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.inventory.world import World, server
 Row = tuple[str, str, str]
 
 
-def parts(rows: int, quick: bool) -> dict[str, Callable[[World], Sequence[Row]]]:
+def parts(rows: int, quick: bool, minutes: float | None = None) -> dict[str, Callable[[World], Sequence[Row]]]:
     """What can be measured, by name, in the order of the table."""
     few, seconds = (1, 1.0) if quick else (4, 4.0)
     return {
@@ -25,7 +25,7 @@ def parts(rows: int, quick: bool) -> dict[str, Callable[[World], Sequence[Row]]]
         "batch": lambda world: queue.by_batch(world, 200_000 * few, seconds),
         "size": lambda world: queue.by_size(world, rows, seconds),
         "pinned": lambda world: queue.beside_a_long_transaction(world, 100_000 * few),
-        "churn": lambda world: queue.churn(world, 5_000, 4 if quick else 60),
+        "churn": lambda world: queue.churn(world, 5_000, 4 if quick else 60, minutes and minutes * 60),
         "life": lambda world: queue.a_life(world, 50_000 * few),
     }
 
@@ -33,13 +33,14 @@ def parts(rows: int, quick: bool) -> dict[str, Callable[[World], Sequence[Row]]]
 @click.command()
 @click.option("--rows", default=100_000, show_default=True, help="The largest table to claim from.")
 @click.option("--quick", is_flag=True, help="Smaller and shorter: a minute instead of several.")
+@click.option("--minutes", type=float, help="How long to churn; else some turns of the whole table.")
 @click.option("--only", multiple=True, type=click.Choice(list(parts(0, True))), help="Only this part; may be repeated.")
-def main(rows: int, quick: bool, only: Sequence[str]) -> None:
+def main(rows: int, quick: bool, minutes: float | None, only: Sequence[str]) -> None:
     """Print what the inventory does a second, against a baseline where there is one."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     with server() as postgres:
         click.echo(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; durable Postgres")
-        for name, measure in parts(rows, quick).items():
+        for name, measure in parts(rows, quick, minutes).items():
             if only and name not in only:
                 continue
             world = World(postgres, name)

@@ -7,8 +7,10 @@ from contextlib import closing
 
 from sqlalchemy import text
 
-from benchmarks.inventory.world import World
+from benchmarks.inventory.world import Made, World
+from inventory import housekeeping
 from inventory.engine import Database
+from inventory.jobs import Job
 from inventory.rota import Rota
 
 Row = tuple[str, str, str]
@@ -83,32 +85,52 @@ def _part(world: World, rota: Rota, worker: int, files: int) -> float:
     return done / (time.perf_counter() - began)
 
 
-def churn(world: World, rows: int, rounds: int) -> list[Row]:
-    """Files that are loaded, verified and changed again and again: what that leaves behind, with autovacuum at its work."""
+POINTS = 12
+"""Points of a curve over time."""
+
+
+def churn(world: World, rows: int, turns: int, seconds: float | None = None) -> list[Row]:
+    """Files that are loaded, verified and changed again and again, beside rescans and housekeeping: what that leaves behind.
+
+    It ends after so many turns, or with `seconds` after so long, with autovacuum at its work.
+    """
     job = world.fill(rows)
-    worker = world.worker()
-    found: list[Row] = []
-    for number in range(rounds + 1):
-        tables, indexes = world.sizes(job)
-        if number in {0, 1, 2, rounds // 4, rounds // 2, rounds}:
-            dead = world.one(
-                "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = :name", name=f"file_{job.shards[0]}"
-            )
-            found.append(
-                (
-                    f"churn: after {number * 5 * rows:,} changes of {rows:,} rows",
-                    f"table {tables / 1e6:,.1f} MB, indexes {indexes / 1e6:,.1f} MB",
-                    f"{dead:,} dead rows",
-                )
-            )
+    worker, watcher = world.worker(), world.watcher(fill=Made(rows, 1000))
+    found, began, turn, next_at = list[Row](), time.monotonic(), 0, 0.0
+    while True:
+        spent = time.monotonic() - began
+        over = turn >= turns if seconds is None else spent >= seconds
+        if over or turn in {0, 1, 2} or (spent >= next_at if seconds else turn in {turns // 4, turns // 2}):
+            found.append(_left_behind(world, job, turn, rows, spent))
+            next_at = spent + (seconds or 0) / POINTS
+        if over:
+            world.close_job(job)
+            return found
         _load_and_verify(world, worker)
         world.run(
             "UPDATE inventory.file SET state = 'discovered', generation = generation + 1, load_finished_at = NULL,"
             " load_started_at = NULL, verify_started_at = NULL, verify_finished_at = NULL WHERE shard = :shard",
             shard=job.shards[0],
         )
-    world.close_job(job)
-    return found
+        world.run("UPDATE inventory.directory SET next_scan_at = now() WHERE job_id = :job", job=job.id)
+        world.scan(watcher)
+        housekeeping.tidy(world.database, lease_seconds=3600, max_reaps=5)
+        turn += 1
+
+
+def _left_behind(world: World, job: Job, turn: int, rows: int, spent: float) -> Row:
+    tables, indexes = world.sizes(job)
+    dead = world.one("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = :name", name=f"file_{job.shards[0]}")
+    others = float(
+        world.one("""
+        SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables
+        WHERE schemaname = 'inventory' AND relname NOT LIKE 'file%'""")
+    )
+    return (
+        f"churn: {spent / 60:.1f} min, {turn:,} turns, {turn * 5 * rows:,} changes of {rows:,} rows",
+        f"table {tables / 1e6:,.1f} MB, indexes {indexes / 1e6:,.1f} MB",
+        f"{dead:,} dead rows, all other tables {others / 1e6:,.1f} MB",
+    )
 
 
 def a_life(world: World, rows: int) -> list[Row]:

@@ -8,9 +8,10 @@ import pytest
 
 from core.outcome import Done, Released, Retry
 from core.sources.base import Entry
-from inventory import claims, custody, housekeeping, listing
+from inventory import claims, custody, housekeeping, jobs, listing, named
 from inventory.claims import ClaimedFile, Result
 from inventory.engine import Database
+from inventory.named import Named
 from inventory.rota import Rota
 from inventory.workers import Lease
 from tests.e2e.world import eventually
@@ -276,3 +277,45 @@ def changed_is_not_lost(world: World, loader: int, file: ClaimedFile) -> None:
     merge(world.database, world, claimed_directory(world), [Entry("a", "f", 7, AFTER)])
     assert world.rows("state, size, generation, claimed_by") == [("discovered", 7, 2, None)]
     assert world.progress() == world.counts()
+
+
+# a job that is given something to do while somebody finds that it has nothing to do
+
+
+def all_verified(world: World) -> None:
+    """The job's one file verified long ago, its collection made, and nothing left but to end the job."""
+    world.add("a")
+    loader, verifier = world.worker(), world.worker("verifier")
+    world.finish(loader, [Result(file, Done("sha2:x")) for file in world.claim(loader)])
+    world.finish(verifier, [Result(file, Done()) for file in world.claim(verifier, "verify")], "verify")
+    for stamp in ("load_started_at", "load_finished_at", "verify_started_at", "verify_finished_at"):
+        world.execute(f"UPDATE inventory.file SET {stamp} = {stamp} - interval '10 days'")
+    world.execute("UPDATE inventory.directory SET collection_made_at = now()")
+    world.execute("UPDATE inventory.job SET settings = settings || '{\"reverify_days\": 5}'")
+    world.execute("UPDATE inventory.shard SET reverify_at = now()")
+
+
+@pytest.mark.parametrize("begins", ["rescan", "reverify", "manifest"])
+def test_a_job_that_is_given_work_while_it_ends_goes_on(world: World, inventory_url: str, begins: str) -> None:
+    all_verified(world)
+    more = Named("", "b", Entry("b", "f", 1, 1))
+    give: dict[str, Callable[[Database], object]] = {
+        "rescan": lambda d: jobs.rescan(d, world.job.id),
+        "reverify": housekeeping._reverify,
+        "manifest": lambda d: named.add_of_manifest(d, world.job.id, [more], shared_suffix="%2F"),
+    }
+    with held(inventory_url, give[begins]):
+        look = Aside(lambda: housekeeping._finish_jobs(world.database))
+        eventually("it looked, or waits for a lock", lambda: look.ended or _waits(world))
+    assert look.value() == []
+    assert housekeeping._finish_jobs(world.database) == []
+    assert world.one("SELECT state FROM inventory.job") == "running"
+
+
+def test_the_same_job_ends_when_it_is_given_nothing(world: World) -> None:
+    all_verified(world)
+    assert housekeeping._finish_jobs(world.database) == [world.job.id]
+
+
+def _waits(world: World) -> bool:
+    return bool(world.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
