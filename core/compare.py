@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from core import checksums
-from core.sources.base import REGULAR, Entry
+from core.sources.base import EXCLUDED, PROMISE, REGULAR, Entry
 
 Kind = Literal[
     "dark", "missing", "stale", "gone", "missed", "unlisted", "size_differs", "checksum_differs", "replica_not_good",
@@ -121,17 +121,22 @@ def merged(
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is expected of a job: whether it loads anything at all, and whether it deletes."""
+    """What is expected of a job: whether it loads anything at all, whether it deletes, and whether it brings only what a manifest
+    named."""
 
     loads: bool
     deletes: bool
+    only_named: bool = False
 
 
 def judge(said: Said[Held], rules: Rules) -> tuple[Kind, str] | None:
     """What is wrong with a name, with a detail; None when all agree."""
     row, entry, held = said.row, said.entry, said.held
+    if entry is not None and entry.kind == EXCLUDED:
+        # it is there and nobody's business any more; what was loaded of it before stays
+        return _object(row, held) if row is not None and row.state in ("loaded", "verified") and rules.loads else None
     if row is None:
-        return _unknown(entry, held)
+        return None if rules.only_named and held is None else _unknown(entry, held)
     if row.state in ("loading", "verifying", "deleting", "discovered"):
         return _under_way(row, entry, held)
     if row.state == "dead":
@@ -154,7 +159,8 @@ def judge(said: Said[Held], rules: Rules) -> tuple[Kind, str] | None:
 
 def changed(row: Row, entry: Entry) -> bool:
     """Whether the source has another file than the inventory knows."""
-    return row.size != entry.size or row.modified_at != entry.modified_at or row.tag != entry.tag
+    promised = row.tag is not None and row.tag.startswith(PROMISE)  # a manifest's word, no mark of the source
+    return row.size != entry.size or row.modified_at != entry.modified_at or (row.tag != entry.tag and not promised)
 
 
 def _unknown(entry: Entry | None, held: Held | None) -> tuple[Kind, str] | None:

@@ -130,13 +130,16 @@ class Pipeline(Generic[Item]):
         flush_seconds: float,
         is_sure: Callable[[], bool] = lambda: True,
         answers: Callable[[], bool] | None = None,
+        tell: Callable[[str | None], None] = lambda reason: None,
     ) -> None:
         """`is_sure` says whether what was claimed is this worker's for certain: nothing is begun while it is not.
 
         `answers` asks the service in a worker thread whether it answers at all; without it no item is ever blamed for a hang.
+        `tell` hears why work is held back, and None when it goes on.
         """
         self._stage = stage
         self._is_sure = is_sure
+        self._tell = tell
         self._hangs: Hangs[Item] = Hangs(answers, self._name)
         self._batch = batch
         self._flush_files = flush_files
@@ -286,11 +289,13 @@ class Pipeline(Generic[Item]):
                     self._away_since = time.monotonic()
                     log.warning("service_away", reason=reason)
                 self._breaker.failed()
+                self._tell(reason)
                 metrics.BREAKER.set(1)
                 self._give_back_waiting(reason)
             case Done():
                 if self._breaker.is_suspicious:
                     log.warning("service_back", away_seconds=round(time.monotonic() - self._away_since, 1))
+                    self._tell(None)
                 self._breaker.succeeded()
                 metrics.BREAKER.set(0)
             case _:

@@ -47,10 +47,13 @@ class Finding:
 
 @dataclass
 class Totals:
-    """What was seen: files and bytes at the source, rows of the inventory by state, objects, replicas and bytes in iRODS."""
+    """What was seen: files and bytes at the source, of them those that the inventory knows, the inventory's rows by state, objects,
+    replicas and bytes in iRODS."""
 
     source_files: int = 0
     source_bytes: int = 0
+    known_files: int = 0
+    known_bytes: int = 0
     inventory: Counter[str] = field(default_factory=Counter)
     objects: int = 0
     replicas: int = 0
@@ -88,7 +91,8 @@ class Audit:
         self._names = names or str
         self._in_order_of_objects = names is None
         self._target = job.target_collection.rstrip("/")
-        self._rules = Rules(catalogue is not None, job.settings.delete_mode != "do_not_delete")
+        deletes, named = job.settings.delete_mode != "do_not_delete", job.settings.manifest is not None
+        self._rules = Rules(loads=catalogue is not None, deletes=deletes, only_named=named)
         self.totals = Totals()
 
     def findings(self) -> Iterator[Finding]:
@@ -164,8 +168,9 @@ class Audit:
         suspects = self._suspects(merged(rows, entries, self._held(self._names(directory.path)), self._names))
         while some := list(islice(suspects, CHUNK)):
             yield from self._looked_at_again(directory, some)
-        for child in strangers:
-            yield from self._missed(child, directory.scan_due)
+        if not self._rules.only_named:
+            for child in strangers:
+                yield from self._missed(child, directory.scan_due)
 
     def _rows(self, directory: Directory) -> Iterator[Row]:
         """The rows of a directory in the order of their objects' names."""
@@ -203,6 +208,9 @@ class Audit:
 
     def _suspects(self, said: Iterable[Said[Held]]) -> Iterator[tuple[Said[Held], Kind, str]]:
         for one in said:
+            if one.row is not None and one.entry is not None and one.entry.kind == REGULAR:
+                self.totals.known_files += 1
+                self.totals.known_bytes += one.entry.size
             judged = judge(one, self._rules)
             if judged is not None:
                 yield one, *judged

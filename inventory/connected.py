@@ -37,6 +37,7 @@ class Connected:
             flush_seconds=worker.flush_seconds,
             is_sure=lambda: member.lease.is_sure,
             answers=lambda: answers(irods),
+            tell=member.lease.hold_back,
         )
         self._granted = 0
         self._asked_at = float("-inf")

@@ -23,7 +23,7 @@ class Worker:
     """One process; `lease` is silent when it should have been heard of but is not dead yet.
 
     `files` and `directories` are what it holds now; `seconds` for how long nothing was heard of it; rates are a second, over the
-    last minute, of all its stages.
+    last minute, of all its stages. `held_back` is why it takes no work since `held_back_since`: a service is away.
     """
 
     id: int
@@ -37,6 +37,8 @@ class Worker:
     directories: int
     files_per_second: float
     bytes_per_second: float
+    held_back: str | None
+    held_back_since: datetime | None
 
 
 def workers(database: Database, heartbeat_seconds: float) -> list[Worker]:
@@ -45,7 +47,7 @@ def workers(database: Database, heartbeat_seconds: float) -> list[Worker]:
         rows = connection.execute(
             text("""
                 WITH w AS MATERIALIZED (
-                    SELECT id, kind::text AS kind, pod, version, started_at, stopped_at, expired_at,
+                    SELECT id, kind::text AS kind, pod, version, started_at, stopped_at, expired_at, held_back, held_back_since,
                         extract(epoch FROM now() - heartbeat_at)::float AS seconds
                     FROM inventory.worker
                     WHERE stopped_at IS NULL AND expired_at IS NULL OR heartbeat_at > now() - make_interval(mins => :gone)),
@@ -66,7 +68,8 @@ def workers(database: Database, heartbeat_seconds: float) -> list[Worker]:
                     CASE WHEN w.expired_at IS NOT NULL THEN 'expired' WHEN w.stopped_at IS NOT NULL THEN 'stopped'
                          WHEN w.seconds > 3 * :beat THEN 'silent' ELSE 'alive' END,
                     greatest(w.seconds, 0), coalesce(held.files, 0), coalesce(scanned.n, 0) + coalesce(made.n, 0),
-                    coalesce(rate.files, 0) / :window, coalesce(rate.bytes, 0) / :window
+                    coalesce(rate.files, 0) / :window, coalesce(rate.bytes, 0) / :window,
+                    w.held_back, w.held_back_since
                 FROM w LEFT JOIN held ON held.id = w.id LEFT JOIN scanned ON scanned.id = w.id
                     LEFT JOIN made ON made.id = w.id LEFT JOIN rate ON rate.id = w.id
                 ORDER BY w.kind, w.id"""),

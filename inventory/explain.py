@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from core.settings import JobSettings
+from inventory import outlook
 from inventory.engine import Database
 from inventory.jobs import Job
 
@@ -52,7 +52,8 @@ _FILE = """
     SELECT f.state::text AS state, f.kind::text AS kind, f.size, f.modified_at, f.source_tag, f.checksum, f.generation,
         f.discovered_at, f.load_started_at, f.load_finished_at, f.load_attempts, f.verify_started_at, f.verify_finished_at,
         f.verify_attempts, f.verify_level::text AS verify_level, f.deleted_at, f.reloads, f.reaps, f.begun, f.shard,
-        f.retry_at = 'infinity' AS settling, nullif(f.retry_at, 'infinity') AS retry_at, f.claimed_by,
+        f.retry_at = 'infinity' AS settling, nullif(f.retry_at, 'infinity') AS retry_at, f.retry_at <= now() AS due,
+        f.vanished_at, f.claimed_by,
         h.pod AS held_by, h.heartbeat_at AS held_heartbeat_at, h.expired_at AS held_expired_at, l.pod AS loaded_by,
         v.pod AS verified_by
     FROM inventory.file f
@@ -76,10 +77,6 @@ _ATTEMPTS = """
     WHERE x.directory_id = :directory AND x.name IS NOT DISTINCT FROM CAST(:name AS text)
     ORDER BY x.id DESC LIMIT :limit
 """
-_LIVE = """
-    SELECT kind::text AS kind, count(*)::int AS pods FROM inventory.worker
-    WHERE stopped_at IS NULL AND expired_at IS NULL GROUP BY kind
-"""
 
 
 def explain(database: Database, job: Job, path: str) -> Explained:
@@ -96,12 +93,11 @@ def explain(database: Database, job: Job, path: str) -> Explained:
         attempts: list[Attempt] = []
         if directory is not None and (found is not None or itself is not None):
             attempts = _attempts(connection, directory["id"], name if found is not None else None)
-        pods = {row.kind: row.pods for row in connection.execute(text(_LIVE))}
         shown = dict(directory) if directory is not None else None
         if found is not None:
-            said, at = next_of_file(job, dict(found), shown or {}, pods)
+            said, at = outlook.of_file(job, dict(found), shown or {}, outlook.around(connection, job))
         elif itself is not None:
-            said, at = next_of_directory(job, dict(itself), pods)
+            said, at = outlook.of_directory(job, dict(itself), outlook.around(connection, job))
         else:
             said, at = _unknown(connection, job, path)
         return Explained(job, path, dict(found) if found is not None else None, shown, attempts, said, at)
@@ -110,86 +106,6 @@ def explain(database: Database, job: Job, path: str) -> Explained:
 def _attempts(connection: Connection, directory: int, name: str | None) -> list[Attempt]:
     rows = connection.execute(text(_ATTEMPTS), {"directory": directory, "name": name, "limit": ATTEMPTS_SHOWN}).all()
     return [Attempt(**row._mapping) for row in rows]
-
-
-def _halted(job: Job) -> str | None:
-    if job.state == "running":
-        return None
-    how = {"finished": f"`ingest job rescan {job.name}` looks again"}.get(
-        job.state, f"`ingest job resume {job.name}` goes on"
-    )
-    return f"nothing: the job is {job.state}; {how}"
-
-
-def next_of_file(
-    job: Job, file: dict[str, Any], directory: dict[str, Any], pods: dict[str, int]
-) -> tuple[str, datetime | None]:
-    """What happens next to a file, and when that is known."""
-    settings: JobSettings = job.settings
-    state = file["state"]
-    if state in ("loading", "verifying", "deleting"):
-        gone = file["held_expired_at"] is not None
-        return (
-            f"pod {file['held_by']} is {state} it"
-            + (", but was declared dead: it is taken back within seconds" if gone else ""),
-            None,
-        )
-    if state == "dead":
-        return "nothing by itself: a dead letter waits for a person; remove the cause, then `ingest retry`", None
-    if state == "verified":
-        return _after_verified(job, directory)
-    if state == "skipped":
-        return "nothing: by the job's rules there is nothing to do for it, until it changes at the source", None
-    if state == "deleted":
-        return "nothing: it is gone from the source and its object is removed", None
-    if state == "vanished" and settings.delete_mode == "do_not_delete":
-        return "nothing: it is gone from the source, and the job deletes nothing", None
-    if halted := _halted(job):
-        return halted, None
-    if file["settling"]:
-        return (
-            f"it is looked at again, and offered once it was unchanged for {settings.settle_seconds:g} s",
-            directory.get("next_scan_at"),
-        )
-    kind, what = {
-        "discovered": ("loader", "loads"),
-        "loaded": ("verifier", "verifies"),
-        "vanished": ("loader", "deletes"),
-    }[state]
-    if file["retry_at"] is not None:
-        return f"it backs off after a failed attempt; then a {kind} {what} it", file["retry_at"]
-    if not pods.get(kind):
-        return f"nothing before a {kind} pod runs: there is none now", None
-    blocked = ""
-    if state == "discovered" and directory.get("collection_dead"):
-        blocked = "; its collection could not be made: see its directory's attempts"
-    suspect = "; workers died over it, so it is run alone" if file["reaps"] >= 2 else ""
-    return f"the next free one of {pods[kind]} {kind} pods {what} it{suspect}{blocked}", None
-
-
-def _after_verified(job: Job, directory: dict[str, Any]) -> tuple[str, datetime | None]:
-    if job.state == "running" and directory.get("next_scan_at") is not None:
-        return "nothing more to do; its directory is scanned again for changes", directory["next_scan_at"]
-    return "nothing more to do", None
-
-
-def next_of_directory(job: Job, directory: dict[str, Any], pods: dict[str, int]) -> tuple[str, datetime | None]:
-    """What happens next to a directory, and when that is known."""
-    if directory["state"] == "scanning":
-        return f"pod {directory['scanned_by']} is scanning it", None
-    if directory["state"] == "dead":
-        return "nothing by itself: it could not be scanned; remove the cause, then `ingest retry`", None
-    if halted := _halted(job):
-        return halted, None
-    if directory["collection_dead"] and directory["state"] != "vanished":
-        return "its collection could not be made; remove the cause, then `ingest retry`", None
-    if directory["next_scan_at"] is None:
-        return "nothing more to do", None
-    if job.settings.manifest is not None:
-        return f"its manifest is being read; if that broke off: `ingest job add {job.name} FILE`", None
-    if not pods.get("watcher"):
-        return "nothing before a watcher pod runs: there is none now", directory["next_scan_at"]
-    return "a watcher scans it", directory["next_scan_at"]
 
 
 def _unknown(connection: Connection, job: Job, path: str) -> tuple[str, datetime | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -28,15 +28,26 @@ def room(connection: Connection, cap: Cap, stage: str) -> int:
     connection.execute(
         text("SELECT pg_advisory_xact_lock(CAST(:key AS int), CAST(:job AS int))"), {"key": _LOCK, "job": cap.job}
     )
-    counts: dict[str, int] = {
-        row.state: row.files
-        for row in connection.execute(
-            text("""
-                SELECT state, sum(files)::bigint AS files FROM inventory.progress_now
-                WHERE shard = ANY(:shards) GROUP BY state"""),
-            {"shards": list(cap.shards)},
-        )
-    }
+    return _room(_counts(connection, cap), cap, stage)
+
+
+def full(connection: Connection, cap: Cap) -> frozenset[str]:
+    """The stages that may claim no file of the job now. Takes no lock: for people."""
+    counts = _counts(connection, cap)
+    return frozenset(stage for stage in _STAGES if not _room(counts, cap, stage))
+
+
+def _counts(connection: Connection, cap: Cap) -> dict[str, int]:
+    rows = connection.execute(
+        text("""
+            SELECT state, sum(files)::bigint AS files FROM inventory.progress_now
+            WHERE shard = ANY(:shards) GROUP BY state"""),
+        {"shards": list(cap.shards)},
+    )
+    return {row.state: row.files for row in rows}
+
+
+def _room(counts: Mapping[str, int], cap: Cap, stage: str) -> int:
     mine = counts.get(_STAGES[stage][1], 0)
     free = cap.files - sum(counts.get(busy, 0) for _, busy in _STAGES.values())
     # vanished files may rest for ever: they are not taken for waiting

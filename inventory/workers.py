@@ -44,6 +44,7 @@ class Lease:
                 {"kind": kind, "pod": pod, "version": version},
             ).scalar_one()
         self._heard_at = self._steady_since = asked_at
+        self._held_back: str | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -58,16 +59,21 @@ class Lease:
         """
         return self.is_sure and self._heard_at - self._steady_since >= self._seconds
 
+    def hold_back(self, reason: str | None) -> None:
+        """Say with the next heartbeats why this worker takes no work: a service is away. None: it works."""
+        self._held_back = reason
+
     def beat(self) -> bool:
         """Say that this worker lives. False when it was declared dead: all it holds belongs to others."""
         asked_at = time.monotonic()
         with self._database.begin() as connection:
             alive = connection.execute(
                 text(
-                    "UPDATE inventory.worker SET heartbeat_at = now()"
+                    "UPDATE inventory.worker SET heartbeat_at = now(), held_back = :reason,"
+                    " held_back_since = CASE WHEN CAST(:reason AS text) IS NOT NULL THEN coalesce(held_back_since, now()) END"
                     " WHERE id = :worker AND expired_at IS NULL AND stopped_at IS NULL RETURNING id"
                 ),
-                {"worker": self.worker},
+                {"worker": self.worker, "reason": self._held_back},
             ).scalar()
         if alive is not None:
             if time.monotonic() - self._heard_at > self._seconds / 2:

@@ -14,7 +14,7 @@ from core.paths import escape
 from scripts.dump import one_line
 from scripts.frame import Invocation
 from scripts.jobs import named, opened
-from scripts.naming import is_placed_elsewhere, names_of
+from scripts.sides import is_placed_elsewhere, names_of, source_of
 
 
 @click.command("audit", short_help="Compare source, inventory and iRODS, file by file.")
@@ -33,14 +33,12 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
     target_path of its own, iRODS is not compared.
     """
     from core.irods import Gateway
-    from core.sources.urls import open_source
     from inventory.audit import Audit
 
     settings = invocation.settings()
     with opened(settings.inventory) as database, ExitStack() as stack:
         chosen = named(database, job)
-        source = open_source(chosen.source_url, settings.s3)
-        source.check()
+        source = source_of(chosen, settings)
         loads = chosen.settings.operation != "no_op" and not is_placed_elsewhere(chosen)
         catalogue = stack.enter_context(Gateway(settings.irods)) if loads else None
         folder = "/".join(escape(part) for part in os.fsencode(root or "").strip(b"/").split(b"/"))

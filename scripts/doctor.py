@@ -42,12 +42,13 @@ def _irods(patient: Patient) -> Iterator[Check]:
 
 def _source(patient: Patient) -> Iterator[Check]:
     from core.sources.checkup import check
+    from core.sources.selection import selected
     from core.sources.urls import open_source
 
     if patient.source is not None:
         yield from check(
             patient.source,
-            open_source(patient.source, patient.settings.s3),
+            selected(open_source(patient.source, patient.settings.s3), patient.job),
             trust_directory_mtime=patient.job.trust_directory_mtime,
         )
 

@@ -14,12 +14,15 @@ import click
 from core import hints
 from core.errors import UsageError
 from core.paths import escape
+from core.sources import keys
 from core.sources.base import KINDS
 from scripts.dump import one_line
 from scripts.frame import Invocation
 from scripts.jobs import opened
+from scripts.sides import is_placed_elsewhere, names_of
 
 if TYPE_CHECKING:
+    from core.settings import Settings
     from inventory.engine import Database
     from inventory.explain import Explained
     from inventory.jobs import Job
@@ -36,19 +39,40 @@ def explain(invocation: Invocation, path: str, name: str | None, as_json: bool) 
     """Tell all about PATH: stamps, attempts, errors, checksums, pods, what happens next and when.
 
     PATH is a path or URL at the source, a logical path in iRODS, or a path relative to the source. Exit code 1: no job knows it.
+    Where the job's event handler maps names, PATH is as at the source, and the handler is looked for on loader.handlers_folder.
     """
     from inventory.explain import explain as ask
 
-    with opened(invocation.settings().inventory) as database:
+    settings = invocation.settings()
+    with opened(settings.inventory) as database:
         candidates = _candidates(database, path, name)
         told = [ask(database, job, relative) for job, relative in candidates]
         known = [one for one in told if one.file is not None or (one.directory or {}).get("path") == one.path]
-        for one in known or told:
+        for one in [one for one in known if one.file is not None] or known or told:
+            logical_path, remark = logical_path_of(one, settings)
             if as_json:
-                click.echo(json.dumps(as_dict(one), default=_text))
+                click.echo(json.dumps(as_dict(one, logical_path, remark), default=_text))
             else:
-                _show(one)
+                _show(one, logical_path, remark)
     return 0 if known else 1
+
+
+def logical_path_of(told: Explained, settings: Settings) -> tuple[str | None, str | None]:
+    """What a path is called in iRODS, None where only the job's event handler knows, and a remark about that."""
+    job = told.job
+    if is_placed_elsewhere(job):
+        return None, "the job's event handler says for each file where its object goes"
+    try:
+        names = names_of(job, settings)
+    except UsageError as error:
+        return None, f"its name there is mapped by the job's event handler, which is not at hand: {error}"
+    path = f"{job.target_collection.rstrip('/')}/{names(told.path) if names else told.path}".rstrip("/")
+    if names is None or told.file is not None:
+        return path, None
+    return (
+        path,
+        "names there are mapped; the AVU irods::automated_ingest::character_map of an object has its path at the source",
+    )
 
 
 def _candidates(database: Database, path: str, name: str | None) -> list[tuple[Job, str]]:
@@ -58,10 +82,17 @@ def _candidates(database: Database, path: str, name: str | None) -> list[tuple[J
     every = [job for job in jobs.listed(database) if name is None or job.name == name]
     if name is not None and not every:
         raise UsageError(f"there is no job {name!r}", "see `ingest job list`")
-    found = [(job, relative) for job in every if (relative := relative_to(job, path)) is not None]
+    found = [
+        (job, way) for job in every if (relative := relative_to(job, path)) is not None for way in _ways(path, relative)
+    ]
     if not found:
         raise UsageError(f"{path} lies below no job's source or collection", "see `ingest job list`")
     return found
+
+
+def _ways(path: str, relative: str) -> list[str]:
+    """The paths that are meant: an object that shares its key with a prefix has a mark of its own at the end."""
+    return [f"{relative}{keys.SLASH}", relative] if path.startswith("s3://") and relative else [relative]
 
 
 def relative_to(job: Job, path: str) -> str | None:
@@ -73,6 +104,9 @@ def relative_to(job: Job, path: str) -> str | None:
         given, root = urlsplit(path), urlsplit(job.source_url)
         if (given.scheme, given.netloc) != (root.scheme, root.netloc):
             return None
+        if given.scheme == "s3":  # a key is written as it is, without quoting
+            key = _below(path.partition("://")[2], job.source_url.partition("://")[2].rstrip("/"))
+            return key if key is None else keys.path_of(key) if key else ""
         inside = _below_bytes(unquote_to_bytes(given.path), unquote_to_bytes(root.path))
     elif path.startswith("/"):
         root = urlsplit(job.source_url)
@@ -95,7 +129,7 @@ def _below_bytes(path: bytes, root: bytes) -> bytes | None:
     return path.removeprefix(root + b"/") if path.startswith(root + b"/") else None
 
 
-def as_dict(told: Explained) -> dict[str, object]:
+def as_dict(told: Explained, logical_path: str | None, remark: str | None) -> dict[str, object]:
     """What is known as JSON: times ISO 8601 in UTC, sizes bytes, paths escaped."""
     job = told.job
     return {
@@ -103,7 +137,8 @@ def as_dict(told: Explained) -> dict[str, object]:
         "job_state": job.state,
         "path": told.path,
         "source": f"{job.source_url.rstrip('/')}/{told.path}",
-        "logical_path": f"{job.target_collection.rstrip('/')}/{told.path}".rstrip("/"),
+        "logical_path": logical_path,
+        "logical_path_remark": remark,
         "operation": job.settings.operation,
         "file": told.file,
         "directory": told.directory,
@@ -117,11 +152,11 @@ def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _show(told: Explained) -> None:
-    whole = as_dict(told)
+def _show(told: Explained, logical_path: str | None, remark: str | None) -> None:
+    whole = as_dict(told, logical_path, remark)
     click.echo(click.style(one_line(told.path or "(the source's root)"), bold=True))
     rows = [("job", f"{told.job.name}, {told.job.state}, {told.job.settings.operation}")]
-    rows += [("source", str(whole["source"])), ("iRODS", str(whole["logical_path"]))]
+    rows += [("source", str(whole["source"])), ("iRODS", "; ".join(filter(None, (logical_path, remark))))]
     rows += _file_rows(told.file) if told.file is not None else []
     rows += _directory_rows(told.directory) if told.directory is not None else []
     for key, value in rows:

@@ -17,10 +17,13 @@ from scripts.frame import Invocation
 from scripts.jobs import named, opened
 from scripts.output import written
 from scripts.report_html import write_html
+from scripts.sides import is_placed_elsewhere, source_of
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from core.sources.base import Source
     from core.sources.totals import SourceTotals
+    from inventory.engine import Database
     from inventory.jobs import Job
     from inventory.report import Report
 
@@ -58,7 +61,7 @@ def report(invocation: Invocation, job: str, form: str, output: Path | None, sou
     settings = invocation.settings()
     with opened(settings.inventory) as database:
         chosen = named(database, job)
-        witnesses = _ask(chosen, settings, source, catalogue)
+        witnesses = _ask(database, chosen, settings, source, catalogue)
         with written(output) as out, snapshot(database, chosen) as made:
             {"html": write_html, "csv": _write_csv, "jsonl": _write_jsonl}[form](made, witnesses, out)
             checks = checks_of(made, witnesses)
@@ -70,20 +73,29 @@ def report(invocation: Invocation, job: str, form: str, output: Path | None, sou
     return 0 if agree else 1
 
 
-def _ask(job: Job, settings: Settings, source: bool, catalogue: bool) -> Witnesses:
+def _ask(database: Database, job: Job, settings: Settings, source: bool, catalogue: bool) -> Witnesses:
     from core.irods import Gateway
     from core.sources.totals import totals
-    from core.sources.urls import open_source
 
     counted = listed = None
     if source:
-        opened_source = open_source(job.source_url, settings.s3)
-        opened_source.check()
-        listed = totals(opened_source)
-    if catalogue and job.settings.operation != "no_op":
+        of_job = source_of(job, settings)
+        listed = totals(of_job) if job.settings.manifest is None else _named(database, job, of_job)
+    if catalogue and job.settings.operation != "no_op" and not is_placed_elsewhere(job):
         with Gateway(settings.irods) as gateway:
             counted = gateway.tally(job.target_collection)
     return Witnesses(listed, counted)
+
+
+def _named(database: Database, job: Job, source: Source) -> SourceTotals:
+    """What the source has of the files that a manifest named; what else is there is no business of the job."""
+    from core.sources.totals import SourceTotals
+    from inventory.audit import Audit
+
+    audit = Audit(database, job, source, None)
+    for _ in audit.findings():
+        pass
+    return SourceTotals(audit.totals.known_files, audit.totals.known_bytes, audit.totals.found["unreadable"])
 
 
 def checks_of(report: Report, witnesses: Witnesses) -> list[dict[str, object]]:

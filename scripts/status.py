@@ -47,8 +47,13 @@ def status(invocation: Invocation, namespace: str | None, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps({"cluster": trouble or ("asked" if seen else "none"), "pods": lines}))
         return
-    for line in table(lines):
-        click.echo(line)
+    for text in table(lines):
+        click.echo(text)
+    for line in lines:
+        if line["held_back"] and line["lease"] in ("alive", "silent"):
+            click.echo(
+                f"{line['pod']} takes no work since {line['held_back_since']}: {' '.join(line['held_back'].split())}"
+            )
     if trouble:
         click.echo(f"without the cluster: {trouble}", err=True)
 
@@ -86,6 +91,8 @@ def _line(kind: str, name: str, pod: Pod | None, worker: Worker | None) -> Line:
         "directories_held": worker.directories if worker else None,
         "files_per_second": round(worker.files_per_second, 1) if worker else None,
         "bytes_per_second": round(worker.bytes_per_second) if worker else None,
+        "held_back": worker.held_back if worker else None,
+        "held_back_since": worker.held_back_since.isoformat() if worker and worker.held_back_since else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import textwrap
@@ -321,6 +322,12 @@ def test_mapped_names_and_the_shipped_metadata_examples(world: World, source: Pa
         "image::height": "3",
         "exif::Make": "A Camera Maker",
     }
+    audited = world.ingest("audit", "mapped", "--json")
+    assert audited.returncode == 0, audited.stdout
+    assert json.loads(audited.stdout.splitlines()[-1])["summary"]["objects"] == len(hashes_of(source))
+    assert json.loads(world.ingest("explain", str(odd), "--job", "mapped", "--json").stdout)["logical_path"].endswith(
+        f"/{path}"
+    )
     odd.write_bytes(b"changed, and longer")
     assert world.ingest("job", "rescan", "mapped").returncode == 0
     eventually("it is loaded again", lambda: world.lines(job="mapped")["a folder/odd: name!.txt"].generation == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from core.sources.base import Entry
 from inventory import jobs
 from inventory.claims import Result
 from inventory.explain import Explained, explain
+from inventory.workers import Lease
 from scripts.explain import relative_to
 from tests.integration.inventory_world import World
 
@@ -73,3 +75,56 @@ def test_a_settling_file_says_so(world: World) -> None:
 def test_a_path_is_known_by_all_its_names(world: World, given: str, relative: str | None) -> None:
     job = replace(world.job, source_url="file:///data/run%207")
     assert relative_to(job, given) == relative
+
+
+def test_a_service_that_is_away_holds_it_back(world: World) -> None:
+    world.add("a")
+    leases = [Lease(world.database, "loader", f"loader-{number}", "test") for number in (1, 2)]
+    leases[0].hold_back("iRODS does not answer")
+    assert leases[0].beat()
+    first = told(world, "a")
+    assert first.next.startswith("the next free one of 2 loader pods loads it; 1 of 2 pods hold back since ")
+    leases[1].hold_back("too many connections")
+    assert leases[1].beat()
+    assert "nothing before a service is back; 2 of 2 pods hold back since" in told(world, "a").next
+    assert "iRODS does not answer" in told(world, "a").next
+    for lease in leases:
+        lease.hold_back(None)
+        assert lease.beat()
+    assert told(world, "a").next == "the next free one of 2 loader pods loads it"
+
+
+def test_what_may_be_in_flight_is_told(worlds: Callable[..., World]) -> None:
+    world = worlds(max_in_flight=2, bandwidth="00:00,50M")
+    world.add("a", "b", "c")
+    loader = world.worker()
+    assert "the job is read with 50.0 MiB/s now" in told(world, "a").next
+    world.claim(loader, limit=2)
+    assert sorted(told(world, name).next.split(":")[0] for name in ("a", "b", "c")) == [
+        "it waits",
+        *["pod loader-pod is loading it"] * 2,
+    ]
+
+
+def test_what_is_gone_is_judged_held_and_deleted(worlds: Callable[..., World]) -> None:
+    world = worlds(delete_mode="trash", delete_after_seconds=60)
+    world.add("a")
+    loader = world.worker()
+    world.finish(loader, [Result(file, Done("sha2:x")) for file in world.claim(loader)])
+    world.execute("UPDATE inventory.file SET state = 'vanished', vanished_at = now(), retry_at = 'infinity'")
+    assert "when the pass has looked at all directories" in told(world, "a").next
+    world.execute("UPDATE inventory.job SET deletes_held = 7")
+    assert "7 deletions of the job are held back" in told(world, "a").next
+    world.execute("UPDATE inventory.job SET deletes_held = 0, deletes_cleared_at = now()")
+    assert told(world, "a").next == "its object is deleted once it was gone for 60 s"
+
+
+def test_a_job_that_waits_for_its_pre_job_or_never_goes_on(world: World) -> None:
+    world.add("a")
+    world.worker()
+    world.execute("""UPDATE inventory.job SET handler = '{"file": "h.py", "sha256": "x", "overrides": ["pre_job"]}'""")
+    world.execute("UPDATE inventory.pass SET pre_done_at = NULL")
+    assert "before the pre_job" in told(world, "a").next
+    for state, words in (("paused", "job resume"), ("cancelled", "never goes on")):
+        jobs.set_state(world.database, world.job.id, state)
+        assert words in told(world, "a").next

@@ -1,4 +1,4 @@
-"""How a job's files are called in iRODS, for commands that look at both sides."""
+"""The two sides of a job, for commands that compare them: its source as it wants it, and how its files are called in iRODS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from core.settings import Settings
 
 if TYPE_CHECKING:
+    from core.sources.base import Source
     from inventory.jobs import Job
+
+
+def source_of(job: Job, settings: Settings) -> Source:
+    """The source of a job behind its filters. Raises UsageError when it cannot be read."""
+    from core.sources.selection import selected
+    from core.sources.urls import open_source
+
+    source = selected(open_source(job.source_url, settings.s3), job.settings)
+    source.check()
+    return source
 
 
 def names_of(job: Job, settings: Settings) -> Callable[[str], str] | None:
