@@ -53,21 +53,33 @@ def _source(patient: Patient) -> Iterator[Check]:
         )
 
 
-PARTS: dict[str, Callable[[Patient], Iterator[Check]]] = {"inventory": _inventory, "irods": _irods, "source": _source}
+def _cluster(_patient: Patient) -> Iterator[Check]:
+    from k8s.checks import check
+
+    return check()
+
+
+PARTS: dict[str, Callable[[Patient], Iterator[Check]]] = {
+    "inventory": _inventory,
+    "irods": _irods,
+    "source": _source,
+    "cluster": _cluster,
+}
 """What can be looked at, in order. A part that raises an IngestError has failed; one that does not apply says nothing."""
 
 
-@click.command("doctor", short_help="Check Postgres, iRODS and the source, and say what to change.")
+@click.command("doctor", short_help="Check Postgres, iRODS, source and cluster; say what to change.")
 @click.argument("source", required=False)
 @click.option("--job", help="Take source, collection and settings from this job.")
 @click.option("--only", "only", multiple=True, type=click.Choice(list(PARTS)), help="Only this part; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
 @click.pass_obj
 def doctor(invocation: Invocation, source: str | None, job: str | None, only: tuple[str, ...], as_json: bool) -> int:
-    """Check Postgres, iRODS and SOURCE: one line each, OK, WARN or FAIL, with what to change.
+    """Check Postgres, iRODS, SOURCE and the cluster: one line each, OK, WARN or FAIL, with what to change.
 
     iRODS is tried by putting, verifying and removing a small file in a scratch collection of the user's home; nothing is
-    written to the source. Exit code 1: something has failed. Warnings alone give 0.
+    written to the source or to the cluster, which is that of KUBECONFIG or of the pod this runs in. Exit code 1: something has
+    failed. Warnings alone give 0.
     """
     patient = _patient(invocation.settings(), source, job)
     counts = {"OK": 0, "WARN": 0, "FAIL": 0}

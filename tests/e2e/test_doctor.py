@@ -25,7 +25,7 @@ def test_all_parts_are_looked_at_and_nothing_is_left_behind(world: World, source
     world.start_job(source)
     told = world.ingest("doctor", "--job", "job", "--json")
     checks = checked(told)
-    assert {part for part, _ in checks} == {"inventory", "irods", "source"}
+    assert {part for part, _ in checks} == {"inventory", "irods", "source", "cluster"}
     failed = {key for key, one in checks.items() if one["verdict"] == "FAIL"}
     assert failed <= {("inventory", "fsync"), ("inventory", "full_page_writes")}  # the tests' server is fast, not safe
     assert told.returncode == (1 if failed else 0)
