@@ -1,11 +1,12 @@
-"""`ingest migrate automated-ingest`: the command line of another program in our words."""
+"""`ingest migrate automated-ingest`: the command lines of another program, and its event handlers, in our words."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePath
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import NoReturn, get_args
 
 import click
@@ -13,6 +14,7 @@ import yaml
 
 from core.errors import UsageError
 from core.settings import FileType
+from scripts.migrate_files import command_lines
 
 _TYPES = get_args(FileType)
 _VALUES = (
@@ -117,8 +119,54 @@ def _settings(given: argparse.Namespace) -> dict[str, dict[str, object]]:
     return settings | ({"s3": s3} if s3 else {})
 
 
+def of_handler(file: Path) -> str:
+    """What an event handler always answers, and how to check it, as comments. Raises UsageError when it cannot be loaded."""
+    from core.handlers import automated_ingest as package
+    from core.handlers import files
+    from core.handlers.answers import static_answers
+
+    found = files.read(file)
+    with package.provided(files.NoNotes()):
+        handler = files.load(found)
+        answers = static_answers(found, handler)
+    told = [f"event handler {file.name}: runs unchanged; overrides {', '.join(handler.overrides) or 'nothing'}"]
+    if answers:
+        told.append("always answers " + ", ".join(f"{name} {answer}" for name, answer in answers.items()))
+    told.append(f"`ingest handler check {file}` says it again")
+    return "\n".join(f"# {line}" for line in told)
+
+
+def of_file(file: Path) -> str:
+    """Our commands for all that is in a file, each with its remarks, and its handlers where they are at hand. Raises UsageError."""
+    if file.suffix == ".py":
+        return of_handler(file)
+    parts: list[str] = []
+    for words in command_lines(file):
+        if words[:1] == ["--"]:
+            words = words[1:]
+        parts.append(translated(words))
+        if unknown := sorted({word for word in words if "$" in word}):
+            parts[-1] += f"\n# put values in the place of {' '.join(unknown)}"
+        handlers = [value for option, value in pairwise(words) if option == "--event_handler"]
+        parts += [of_handler(Path(path)) for path in handlers if Path(path).is_file()]
+    return "\n".join(dict.fromkeys(parts))
+
+
 @click.command("automated-ingest", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
-def automated_ingest(words: tuple[str, ...]) -> None:
-    """Print our command for a command line of irods_capability_automated_ingest: WORDS are those after its name."""
-    click.echo(translated(words))
+@click.option(
+    "--file", "files", multiple=True, type=click.Path(path_type=Path),
+    help="A script, crontab, compose file, Kubernetes manifest or event handler; may be repeated.",
+)  # fmt: skip
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def automated_ingest(words: tuple[str, ...], files: tuple[Path, ...]) -> None:
+    """Print our commands for those of irods_capability_automated_ingest: WORDS are those after its name.
+
+    With --file they are looked for in files. Of an event handler, named or used by a command that is found, it is told what it
+    overrides and always answers.
+    """
+    if not words and not files:
+        raise UsageError("nothing to migrate", "give the words of a command line, or --file")
+    for file in files:
+        click.echo(of_file(file))
+    if words:
+        click.echo(translated(words))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
 from core.errors import UsageError
-from scripts.migrate_automated_ingest import translated
+from scripts.migrate import group
+from scripts.migrate_automated_ingest import of_file, translated
 
 
 def test_a_start_becomes_a_start() -> None:
@@ -38,3 +42,126 @@ def test_the_other_commands_have_the_same_names(words: list[str]) -> None:
 def test_what_is_no_command_line_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         translated(words)
+
+
+SCRIPT = """#!/bin/bash
+# irods_capability_automated_ingest start /not /this
+SRC="/data/in put"
+export ZONE=tempZone
+TARGET=/$ZONE/home/rods/x
+irods_capability_automated_ingest start "$SRC" ${TARGET} \\
+    --job_name one -i 60 > /tmp/log 2>&1 && echo done
+python3 -m irods_capability_automated_ingest.irods_sync start /b $OTHER --synchronous; irods_capability_automated_ingest list
+"""
+CRONTAB = "MAILTO=ops\n*/5 * * * * root /opt/venv/bin/irods_capability_automated_ingest start /c /z/c --job_name c >/dev/null\n"
+COMPOSE = """
+services:
+  redis: {image: redis}
+  start:
+    entrypoint: [python, -m, irods_capability_automated_ingest.irods_sync]
+    command: start /d /z/d --ignore_cache
+"""
+KUBERNETES = """
+apiVersion: batch/v1
+kind: CronJob
+spec:
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          containers:
+          - name: a
+            command: [irods_capability_automated_ingest]
+            args: ["start", "/e", "/z/e", "--job_name", "e"]
+          - name: b
+            command: ["sh", "-c", "sleep 1; irods_capability_automated_ingest start /f /z/f --job_name f"]
+---
+kind: ConfigMap
+data:
+  run.sh: |
+    irods_capability_automated_ingest stop e
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "commands"),
+    [
+        (
+            "run.sh",
+            SCRIPT,
+            [
+                "ingest job start '/data/in put' /tempZone/home/rods/x --name one --operation register_sync --rescan 60",
+                "ingest job start /b '$OTHER' --operation register_sync --wait",
+                "ingest job list",
+            ],
+        ),
+        ("crontab", CRONTAB, ["ingest job start /c /z/c --name c --operation register_sync"]),
+        ("compose.yaml", COMPOSE, ["ingest job start /d /z/d --operation register_sync"]),
+        (
+            "cron.yml",
+            KUBERNETES,
+            [
+                "ingest job start /e /z/e --name e --operation register_sync",
+                "ingest job start /f /z/f --name f --operation register_sync",
+                "ingest job stop e",
+            ],
+        ),
+    ],
+)
+def test_commands_are_found_in_files(tmp_path: Path, name: str, text: str, commands: list[str]) -> None:
+    (tmp_path / name).write_text(text)
+    lines = of_file(tmp_path / name).splitlines()
+    assert [line for line in lines if not line.startswith("#")] == commands
+    assert ("# put values in the place of $OTHER" in lines) == ("$OTHER" in text)
+
+
+HANDLER = """
+from irods_capability_automated_ingest.core import Core
+from irods_capability_automated_ingest.utils import DeleteMode, Operation
+KIND = Operation.PUT_SYNC
+class event_handler(Core):
+    @staticmethod
+    def operation(session, meta, **options):
+        "What is done."
+        return KIND
+    @staticmethod
+    def delete_mode(meta):
+        return DeleteMode.TRASH
+    @staticmethod
+    def to_resource(session, meta, **options):
+        return "a" if meta["size"] else "b"
+    @staticmethod
+    def max_retries(hdlr_mod, logger, meta):
+        return 3
+    @staticmethod
+    def delay(hdlr_mod, logger, meta, retries):
+        return retries * 2
+    @staticmethod
+    def timeout(hdlr_mod, logger, meta):
+        return 60
+"""
+
+
+def test_a_handler_beside_its_command_tells_what_it_always_answers(tmp_path: Path) -> None:
+    handler, script = tmp_path / "eh.py", tmp_path / "run.sh"
+    handler.write_text(HANDLER)
+    script.write_text(f"irods_capability_automated_ingest start /a /z/a --event_handler {handler}\n")
+    for file in (handler, script):
+        done = CliRunner().invoke(group, ["automated-ingest", "--file", str(file)])
+        assert done.exit_code == 0, done.output
+        assert "# always answers operation put_sync, delete_mode trash, timeout 60, max_retries 3\n" in done.output
+    handler.write_text(HANDLER.replace("PUT_SYNC", "PUT"))
+    with pytest.raises(UsageError, match="operation put with delete mode trash"):
+        of_file(script)
+    handler.write_text(HANDLER.replace("return 60", "return -1"))
+    with pytest.raises(UsageError, match="timeout returned -1"):
+        of_file(handler)
+
+
+def test_a_file_without_a_command_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("echo irods_sync\n")
+    with pytest.raises(UsageError, match="runs no"):
+        of_file(tmp_path / "run.sh")
+    (tmp_path / "chart.yaml").write_text("{{ .Values.x }}: {")
+    with pytest.raises(UsageError, match="no YAML"):
+        of_file(tmp_path / "chart.yaml")
