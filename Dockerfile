@@ -26,6 +26,12 @@ RUN ["tools/bin/python", "-m", "pip", "wheel", "--no-deps", "--no-build-isolatio
 RUN python3 -m pip --python /opt/venv/bin/python install --no-deps --no-index wheel/*.whl
 
 FROM build AS build-sandbox
+# not every builder hands the arguments of one stage on to the next
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
+ARG PIP_CERT
 RUN ["python3", "-m", "pip", "--python", "/opt/venv/bin/python", "install", "--require-hashes", "-r", "requirements/sandbox.lock"]
 
 FROM ${BASE_IMAGE} AS base
