@@ -77,10 +77,12 @@ def check_logical(path: str) -> None:
 
 def checked_physical(path: str, physical: str) -> str:
     """The physical path of `path`, unless iRODS cannot hold it: then a `Permanent` of class bad_physical_path."""
-    if len(physical.encode()) > MAX_PATH_BYTES or any(ord(c) < 32 and c not in "\t\n" for c in physical):
+    # with U+FFFE or U+FFFF in it no answer that names the path can be read: they are no XML
+    odd = any(ord(c) < 32 and c not in "\t\n" or c in "\ufffe\uffff" for c in physical)
+    if odd or len(physical.encode()) > MAX_PATH_BYTES:
         raise Permanent(
             "bad_physical_path",
-            f"{path}: iRODS cannot hold this physical path (control characters, or over {MAX_PATH_BYTES} bytes)",
+            f"{path}: iRODS cannot hold this physical path (control characters, U+FFFE, U+FFFF, or over {MAX_PATH_BYTES} bytes)",
             "rename it at the source, or put it instead of registering it",
         )
     return physical

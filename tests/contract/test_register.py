@@ -8,9 +8,11 @@ import pytest
 
 from core.checksums import checksum_of
 from core.errors import Mismatch, Permanent, Transient
-from core.irods import Gateway
+from core.irods import Gateway, Registration
 from core.irods import register as register_module
 from core.irods.session import Session
+from core.outcome import Done
+from core.paths import checked_physical
 
 SECOND = 1_000_000
 WHEN = 1_700_000_000 * SECOND
@@ -129,3 +131,24 @@ def test_verifying_what_is_registered(gateway: Gateway, home: str, resource: str
     with pytest.raises(Mismatch) as error:
         gateway.verify(f"{home}/with", size=len(data), checksum=checksum_of(data))
     assert error.value.error == "missing_file"
+
+
+KEYS = [
+    "plain", "sp ace", "a//b", "//c", "/leading", "dots/./x", "dots/../y", "trailing/", "same//", "plus+and%20", "a%2Fb",
+    "q'u\"o`te", "back\\slash", "é/文字 🧬", "e\u0301", "tab\there", "new\nline", "<&>;*?[x]", "k" * 900, "a\U0010ffff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_physical_path_is_kept_byte_for_byte(gateway: Gateway, home: str, resource: str, many: bool) -> None:
+    # an S3 resource finds objects by it; it is no path in a filesystem, and nothing of it may be made plainer
+    rows = [
+        Registration(f"{home}/{number}", checked_physical(key, f"/bucket/{key}"), 7, WHEN, checksum_of(b"x"))
+        for number, key in enumerate(KEYS)
+    ]
+    if many:
+        assert [type(one) for one in gateway.register_many(rows, resource=resource)] == [Done] * len(rows)
+    else:
+        for row in rows:
+            gateway.register(row.path, row.physical_path, 7, WHEN, resource=resource, checksum=row.checksum)
+    assert [gateway.replicas(row.path)[0].physical_path for row in rows] == [row.physical_path for row in rows]

@@ -125,3 +125,11 @@ def test_joining() -> None:
         paths.logical_path("/z/home", "../f")
     assert paths.split("/z/home/f") == ("/z/home", "f")
     assert paths.split("/z") == ("/", "z")
+
+
+@pytest.mark.parametrize("key", ["\x01", "a\rb", "\x00", "\ufffe", "a\uffffb", "k" * 1017, "é" * 509])
+def test_a_physical_path_that_spoils_answers_of_irods_is_refused(key: str) -> None:
+    with pytest.raises(Permanent) as caught:
+        paths.checked_physical("f", f"/bucket/{key}")
+    assert caught.value.error == "bad_physical_path"
+    assert paths.checked_physical("f", "/bucket/\t\n\x7f" + "k" * 1000) == "/bucket/\t\n\x7f" + "k" * 1000
