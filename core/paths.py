@@ -78,7 +78,7 @@ def check_logical(path: str) -> None:
 def checked_physical(path: str, physical: str) -> str:
     """The physical path of `path`, unless iRODS cannot hold it: then a `Permanent` of class bad_physical_path."""
     # with U+FFFE or U+FFFF in it no answer that names the path can be read: they are no XML
-    odd = any(ord(c) < 32 and c not in "\t\n" or c in "\ufffe\uffff" for c in physical)
+    odd = any((ord(c) < 32 and c not in "\t\n") or c in "\ufffe\uffff" for c in physical)
     if odd or len(physical.encode()) > MAX_PATH_BYTES:
         raise Permanent(
             "bad_physical_path",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from core.paths import check_logical
 from core.sources import keys, s3_file
 from core.sources.base import Keys
 from core.sources.s3 import S3Source
+from tests.s3.front import Answer, before
 from tests.s3.service import Service, tree
 
 ODD_KEYS = [
@@ -121,6 +124,22 @@ def test_reading_is_of_one_version(s3: Service, monkeypatch: pytest.MonkeyPatch)
         source.open("k")
     with pytest.raises(Vanished):
         source.open("k", s3_file.Stat(entry.size, entry.modified_at, entry.tag)).read_at(0, 1)
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-01-03T10:00:00.123Z", "2026-01-03T10:00:00Z", "Sat, 03 Jan 2026 10:00:00 GMT", "1767434400"]
+)
+def test_times_are_understood_in_every_notation(s3: Service, written: str) -> None:
+    bucket = s3.bucket("k")
+    with before(s3.endpoint) as front:
+
+        def dated(ask: Callable[[], Answer]) -> Answer:
+            page = re.sub(b"<LastModified>.*?<", b"<LastModified>" + written.encode() + b"<", (got := ask()).body)
+            return got._replace(body=page)
+
+        front.fault("GET", "list-type=2", dated)
+        [entry] = s3.source(bucket, endpoint_url=front.endpoint).scan("")
+        assert entry.modified_at == 1_767_434_400_000_000
 
 
 def test_an_empty_object_is_read(s3: Service) -> None:
