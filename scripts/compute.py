@@ -59,8 +59,9 @@ def _as_line(line: TaskLine) -> str:
 
 @group.command("show")
 @click.argument("task", type=int)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def show(invocation: Invocation, task: int) -> None:
+def show(invocation: Invocation, task: int, as_json: bool) -> None:
     """Show all that is known of one task, by its number in `ingest compute list`, with the last lines of a failed container."""
     from inventory import compute_queries
 
@@ -68,6 +69,9 @@ def show(invocation: Invocation, task: int) -> None:
         line = compute_queries.task(database, task)
     if line is None:
         raise UsageError(f"there is no task {task}", "see `ingest compute list`")
+    if as_json:
+        click.echo(json.dumps(asdict(line), default=str))
+        return
     for key, value in asdict(line).items():
         if value is not None and key != "log":
             click.echo(f"{key}: {value}")
@@ -118,28 +122,38 @@ def rules() -> None:
 @rules.command("check")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--path", help="Also say which rules a logical path, or a path below a job's collection, would match.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a rule.")
 @click.pass_obj
-def check(invocation: Invocation, file: Path | None, path: str | None) -> None:
+def check(invocation: Invocation, file: Path | None, path: str | None, as_json: bool) -> None:
     """Check rules: those of FILE, else those of config.yml and of the data object that compute.rules_object names.
 
     Nothing is changed. A wrong rule is refused in one line, with exit code 2.
     """
     found = _from_file(file) if file else _configured(invocation)
     for rule, source in found:
-        if path is None or _fits(rule, path):
+        if path is not None and not _fits(rule, path):
+            continue
+        if as_json:
+            click.echo(json.dumps(rule.model_dump(mode="json") | {"source": source}))
+        else:
             click.echo(f"{rule.name}: each {rule.trigger} of {rule.match} → {rule.image} → {rule.output} ({source})")
-    if not found:
+    if not found and not as_json:
         click.echo("there are no rules")
 
 
 @rules.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a rule.")
 @click.pass_obj
-def show_rules(invocation: Invocation) -> None:
+def show_rules(invocation: Invocation, as_json: bool) -> None:
     """List the rules in force, as the compute pods have written them down, with their tasks by state."""
     from inventory import compute_queries
 
     with opened(invocation.settings().inventory) as database:
         for line in compute_queries.rules(database):
+            if as_json:
+                rule = line.rule.model_dump(mode="json") | {"source": line.source, "tasks": dict(line.tasks)}
+                click.echo(json.dumps(rule))
+                continue
             counts = " ".join(f"{state}={count}" for state, count in line.tasks.items()) or "no tasks yet"
             click.echo(f"{line.rule.name}: each {line.rule.trigger} of {line.rule.match}, from {line.source}: {counts}")
 

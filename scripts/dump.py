@@ -15,7 +15,7 @@ import click
 from core.paths import escape
 from core.sources.base import KINDS
 from scripts.frame import Invocation
-from scripts.jobs import opened
+from scripts.jobs import named, opened
 
 if TYPE_CHECKING:
     from inventory.queries import FileLine, StateCount
@@ -94,6 +94,8 @@ def dump(
 
     out, form = sys.stdout, "jsonl" if as_json else form
     with opened(invocation.settings().inventory) as database:
+        if job is not None:
+            named(database, job)
         if summary:
             write_summary(queries.summary(database, job), form, out)
             return

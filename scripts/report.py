@@ -43,13 +43,16 @@ class Witnesses:
 @click.option(
     "--format", "form", type=click.Choice(("html", "csv", "jsonl")), default="html", show_default=True, help="How."
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl: one JSON object a line.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to; standard output when left out."
 )
 @click.option("--source/--no-source", default=True, help="List the whole source and compare, or do not.")
 @click.option("--catalogue/--no-catalogue", default=True, help="Ask iRODS for its counts and compare, or do not.")
 @click.pass_obj
-def report(invocation: Invocation, job: str, form: str, output: Path | None, source: bool, catalogue: bool) -> int:
+def report(
+    invocation: Invocation, job: str, form: str, as_json: bool, output: Path | None, source: bool, catalogue: bool
+) -> int:
     """Write the report of JOB: summary, failures with hints, and every file, all as of one instant.
 
     It is signed by counts: the rows written, the progress table, a listing of the source, and the good replicas that iRODS
@@ -58,7 +61,7 @@ def report(invocation: Invocation, job: str, form: str, output: Path | None, sou
     """
     from inventory.report import snapshot
 
-    settings = invocation.settings()
+    settings, form = invocation.settings(), "jsonl" if as_json else form
     with opened(settings.inventory) as database:
         chosen = named(database, job)
         witnesses = _ask(database, chosen, settings, source, catalogue)

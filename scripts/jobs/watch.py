@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from core.errors import UsageError
 from core.readable import size, span
 from scripts.frame import Invocation
 from scripts.jobs.group import group, opened
-from scripts.jobs.show import left, line, rate
+from scripts.jobs.show import left, line, rate, row
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -30,23 +31,26 @@ FAILED, NOT_FINISHED = 1, 6
 
 @group.command("watch")
 @click.argument("name")
+@click.option(
+    "--json", "as_json", is_flag=True, help="A JSON object instead of each line, as that of `ingest job show`."
+)
 @click.pass_obj
-def watch(invocation: Invocation, name: str) -> int:
+def watch(invocation: Invocation, name: str, as_json: bool) -> int:
     """Show how far a job is until it ends; Ctrl-C leaves, and the job goes on.
 
     A job with --rescan has no end: it is watched until it is stopped. Exit codes: 0 all is done, 1 files or directories failed,
     6 it was stopped or cancelled before its end.
     """
     with opened(invocation.settings().inventory) as database:
-        return follow(database, name)
+        return follow(database, name, as_json=as_json)
 
 
-def follow(database: Database, name: str, *, until_idle: bool = False) -> int:
+def follow(database: Database, name: str, *, until_idle: bool = False, as_json: bool = False) -> int:
     """Show progress until the job ends and return the exit code; `until_idle` also ends when a rescanned job has nothing to do.
 
-    A bar on a terminal, else plain lines. Raises UsageError when there is no such job, or it was deleted meanwhile.
+    A bar on a terminal, else plain lines, or JSON. Raises UsageError when there is no such job, or it was deleted meanwhile.
     """
-    shown = _Bar() if sys.stdout.isatty() else _Lines()
+    shown = _Bar() if sys.stdout.isatty() and not as_json else _Lines(as_json)
     try:
         while True:
             standing = _standing(database, name)
@@ -56,7 +60,7 @@ def follow(database: Database, name: str, *, until_idle: bool = False) -> int:
             time.sleep(LOOK_SECONDS)
     finally:
         shown.close()
-    click.echo(_summary(standing))
+    click.echo(json.dumps(row(standing)) if as_json else _summary(standing))
     if standing.job.state in ("stopped", "cancelled"):
         return NOT_FINISHED
     return FAILED if standing.has_failures else 0
@@ -91,13 +95,14 @@ def _summary(standing: Standing) -> str:
 class _Lines:
     """Plain lines, for logs and pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, as_json: bool = False) -> None:
+        self._as_json = as_json
         self._told_at = float("-inf")
         self._state = ""
 
     def show(self, standing: Standing) -> None:
         if time.monotonic() - self._told_at >= LINE_SECONDS or standing.job.state != self._state:
-            click.echo(line(standing))
+            click.echo(json.dumps(row(standing)) if self._as_json else line(standing))
             sys.stdout.flush()
             self._told_at, self._state = time.monotonic(), standing.job.state
 
