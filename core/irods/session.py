@@ -11,12 +11,13 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
+from irods.auth import AuthStorage
 from irods.connection import Connection
 from irods.exception import NetworkException, iRODSException
 from irods.pool import Pool
 
 from core.errors import FileError, Outage, UsageError
-from core.irods import counted, errors, wire
+from core.irods import counted, errors, tokens, wire
 from core.irods.counted import Counted
 from core.irods.environment import read_account
 from core.irods.messages import Api, Packable
@@ -35,8 +36,11 @@ class _Connection(Connection):  # type: ignore[misc]
     socket: Any
 
     def __init__(self, pool: Pool, account: Any) -> None:
+        # what a PAM login brings is kept here, which python-irodsclient refers to weakly
+        brought = AuthStorage.create_temp_pw_storage(self)
         try:
             super().__init__(pool, account)
+            tokens.keep(account, brought.pw)
         except BaseException:
             sock, self.socket = self.socket, None
             if sock is not None:
@@ -237,10 +241,20 @@ class Session:
         if self._account_used:
             self._account = self._account_again()
         self._account_used = True
-        pool = Pool(self._account, APPLICATION)
+        if (native := tokens.with_token(self._account)) is not None:
+            try:
+                return self._log_in_with(native)
+            except Outage as problem:
+                if problem.error != "auth":
+                    raise
+                tokens.forget(self._account, native.password)
+        return self._log_in_with(self._account)
+
+    def _log_in_with(self, account: Any) -> Any:
+        pool = Pool(account, APPLICATION)
         pool.connection_timeout = self._settings.timeout_seconds
         try:
-            connection = _Connection(pool, self._account)
+            connection = _Connection(pool, account)
         except NetworkException as problem:
             raise self._not_begun(problem) from problem
         except iRODSException as problem:

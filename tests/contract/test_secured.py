@@ -129,6 +129,22 @@ def test_a_pam_password_logs_in(secured: SandboxServer, tmp_path: Path, alice: N
     with Gateway(settings_for(secured, tmp_path, "her;own=secret", **login)) as gateway:
         assert gateway.server().user == "alice"
         exercise(gateway, "/tempZone/home/alice")
+        # the first connection asked PAM, those after it came with its token
+        assert gateway.connects > 3
+        assert len(secured.pam_tokens["alice"]) == 1
+
+
+def test_a_token_that_has_expired_is_no_outage(secured: SandboxServer, tmp_path: Path, alice: None) -> None:
+    login = {"irods_user_name": "alice", "irods_authentication_scheme": "pam_password"}
+    with Gateway(settings_for(secured, tmp_path, "her;own=secret", **login)) as gateway:
+        for _ in range(2):
+            assert gateway.replicas("/tempZone/home/alice/absent") == []
+            gateway.close()
+        (first,) = secured.pam_tokens["alice"]
+        secured.pam_tokens.clear()
+        assert gateway.replicas("/tempZone/home/alice/absent") == []
+        (second,) = secured.pam_tokens["alice"]
+        assert second != first
 
 
 def test_a_pam_password_that_rotates_is_read_again(secured: SandboxServer, tmp_path: Path, alice: None) -> None:
