@@ -226,7 +226,7 @@ def test_a_job_beside_the_data_filters_what_was_loaded(manifests: str) -> None:
     kubectl("rollout", "status", "deployment/compute", "--timeout=300s")
     until(lambda: "lowpass" in ingest("compute", "rules", "list"), 60, "the rule is in force")
     write_signal("later.signal.csv")
-    ingest("job", "start", "/source/signals", folder, "--name", "later")
+    ingest("job", "start", "/source/signals", folder, "--name", "later", "--include", "later*")
     until(lambda: len(tasks("succeeded")) == 1, 300, f"the later signal is filtered; is {lowpass} in the node?")
     assert ingest("compute", "request", "--rule", "lowpass", "--job", "before").strip() == "1 task is new"
     until(lambda: len(tasks("succeeded")) == 2, 300, "the earlier signal is filtered")
