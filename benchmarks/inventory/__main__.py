@@ -26,6 +26,7 @@ def parts(rows: int, quick: bool, minutes: float | None = None) -> dict[str, Cal
         "size": lambda world: queue.by_size(world, rows, seconds),
         "pinned": lambda world: queue.beside_a_long_transaction(world, 100_000 * few),
         "churn": lambda world: queue.churn(world, 5_000, 4 if quick else 60, minutes and minutes * 60),
+        "rules": lambda world: queue.beside_rules(world, 25_000 * few, seconds),
         "life": lambda world: queue.a_life(world, 50_000 * few),
     }
 

@@ -85,6 +85,37 @@ def _part(world: World, rota: Rota, worker: int, files: int) -> float:
     return done / (time.perf_counter() - began)
 
 
+_RULE = """
+    INSERT INTO inventory.compute_rule (name, kind, absolute, pattern, source, rule)
+    VALUES ('benchmark', 'file', false, :pattern, 'benchmark', '{}')
+"""
+
+
+def beside_rules(world: World, rows: int, seconds: float) -> list[Row]:
+    """Claim and finish of verification without rules of compute, and with one that matches no file, or every file."""
+    found: list[Row] = []
+    base = 0.0
+    for what, pattern in (("without rules", None), ("with a rule that matches none", "x"), ("that matches all", ".*")):
+        job, worker = world.fill(rows), world.worker()
+        rota = Rota(world.database, worker)
+        while world.turn(rota, worker, "load", 2000):
+            pass
+        if pattern:
+            world.run(_RULE, pattern=pattern)
+        rate, used = world.rate(worker, "verify", 500, seconds)
+        world.run("DELETE FROM inventory.compute_rule")
+        base = base or used
+        found.append(
+            (
+                f"claim + finish of verification, {what}",
+                f"{rate:,.0f} files/s",
+                f"{used:.0f} µs of processor a file, {used / base:.2f} of the first",
+            )
+        )
+        world.close_job(job)
+    return found
+
+
 POINTS = 12
 """Points of a curve over time."""
 

@@ -44,6 +44,7 @@ class World:
         schema.init(self.url)
         self.database = Database(self.url, queue=True)
         self._names = itertools.count(1)
+        self.used = 0.0
 
     def job(self, source: str = "file:///nowhere", **settings: Any) -> Job:
         name = f"job-{next(self._names)}"
@@ -62,12 +63,19 @@ class World:
         return WatchLoop(member, lambda url: sources[url.partition("://")[2]])
 
     def scan(self, watcher: WatchLoop) -> float:
-        """Turn a watcher until nothing is left to scan, and return the seconds."""
+        """Turn a watcher until nothing is left to scan, and return the seconds.
+
+        `used` is then the processor time of it, of the watcher and of its backend.
+        """
+        backend = int(self.one("SELECT pg_backend_pid()"))
+        used = _processor_seconds(backend) + time.process_time()
         began = time.perf_counter()
         idle = 0
         while idle < 2:
             idle = 0 if watcher.step() else idle + 1
-        return time.perf_counter() - began
+        spent = time.perf_counter() - began
+        self.used = _processor_seconds(backend) + time.process_time() - used
+        return spent
 
     def fill(self, rows: int, a_directory: int = 1000) -> Job:
         """A job with so many files that wait to be loaded."""
