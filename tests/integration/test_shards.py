@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 from sqlalchemy import event
@@ -16,7 +18,7 @@ from core.settings import JobSettings
 from core.sources.base import Entry
 from inventory import archive, jobs, partitions
 from inventory.claims import Result
-from inventory.engine import Database
+from inventory.engine import Database, copy
 from tests.integration.inventory_world import World
 
 
@@ -107,6 +109,20 @@ def test_a_finished_job_is_archived_and_dropped(worlds: Callable[..., World], tm
     for table in ("file", "failure", "progress", "progress_delta"):
         assert world.one(f"SELECT count(*) FROM inventory.{table}") == 0
     assert world.one("SELECT count(*) FROM inventory.directory") == 1
+
+
+def test_an_archive_is_read_back_as_the_docs_say(worlds: Callable[..., World], tmp_path: Path) -> None:
+    world = finished(worlds(shards=2))
+    partitions.drop_job(world.database, world.job.id, tmp_path)
+    said = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
+    [create] = re.findall(r"CREATE TABLE archived .*?;", said, re.DOTALL)
+    with world.database.begin() as connection:
+        connection.exec_driver_sql(create)
+        for shard in sorted(tmp_path.glob("job-*/shard-*.csv.gz")):
+            with gzip.open(shard, "rb") as rows:
+                copy(connection, "COPY archived FROM STDIN (FORMAT csv, HEADER)", cast(IO[bytes], rows))
+    kept = "SELECT array_agg((directory, name, state, size, load_attempts)::text ORDER BY directory) FROM archived"
+    assert world.one(kept) == ['("","a, ""b""",verified,3,1)', "(sub,c,dead,4,1)"]
 
 
 def test_a_removal_that_was_cut_short_goes_on(worlds: Callable[..., World], tmp_path: Path) -> None:
