@@ -100,17 +100,14 @@ def relative_to(job: Job, path: str) -> str | None:
     logical = _below(path.rstrip("/"), job.target_collection.rstrip("/"))
     if logical is not None:
         return logical
-    if "://" in path:
-        given, root = urlsplit(path), urlsplit(job.source_url)
-        if (given.scheme, given.netloc) != (root.scheme, root.netloc):
+    if path.startswith("s3://"):  # a key is written as it is, without quoting
+        key = _below(path, job.source_url.rstrip("/"))
+        return key if key is None else keys.path_of(key) if key else ""
+    if "://" in path or path.startswith("/"):
+        if not job.source_url.startswith("file://") or not path.startswith(("file://", "/")):
             return None
-        if given.scheme == "s3":  # a key is written as it is, without quoting
-            key = _below(path.partition("://")[2], job.source_url.partition("://")[2].rstrip("/"))
-            return key if key is None else keys.path_of(key) if key else ""
-        inside = _below_bytes(unquote_to_bytes(given.path), unquote_to_bytes(root.path))
-    elif path.startswith("/"):
-        root = urlsplit(job.source_url)
-        inside = _below_bytes(os.fsencode(path), unquote_to_bytes(root.path)) if root.scheme == "file" else None
+        given = unquote_to_bytes(urlsplit(path).path) if path.startswith("file://") else os.fsencode(path)
+        inside = _below_bytes(given, unquote_to_bytes(urlsplit(job.source_url).path))
     else:
         inside = os.fsencode(path).strip(b"/")
     return None if inside is None else "/".join(escape(part) for part in inside.split(b"/"))

@@ -250,8 +250,7 @@ def job_start(found: Mapping[str, Any], name: str | None = None) -> tuple[str | 
         ours = ALIASES.get(key, key)
         if ours in given:
             raise UsageError(f"{key} and {ours} say the same", "send one of them")
-        # to JSON 4.0 is a whole number
-        given[ours] = int(value) if isinstance(value, float) and value.is_integer() else value
+        given[ours] = _whole(value)
     known = {"source", "collection", *JobSettings.model_fields} | ({"name"} if name is None else set())
     for key in given:
         if key not in known:
@@ -264,6 +263,11 @@ def job_start(found: Mapping[str, Any], name: str | None = None) -> tuple[str | 
     for key, value in overrides.items():
         check_value(key, value, "body")
     return called, source, collection, overrides
+
+
+def _whole(value: object) -> Any:
+    """The value, which to JSON is a whole number also as 4.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _text(given: Mapping[str, Any], key: str, *, wanted: bool = True) -> str | None:
@@ -280,7 +284,7 @@ def change(found: Mapping[str, Any]) -> dict[str, object]:
     if not found or (unknown := next((key for key in found if key not in Change.model_fields), None)):
         what = f"unknown key {unknown!r}" if found else "nothing to change"
         raise UsageError(what, f"send one of {', '.join(Change.model_fields)}")
-    changes = {key: None if key == "max_in_flight" and value == 0 else value for key, value in found.items()}
+    changes = {key: None if key == "max_in_flight" and value == 0 else _whole(value) for key, value in found.items()}
     for key, value in changes.items():
         check_value(f"job.{key}", value, "body")
     return changes

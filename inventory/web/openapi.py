@@ -131,7 +131,9 @@ def _operation(
     if status == 201:
         answers["201"]["links"] = {other: _link(other) for other in _OF_ONE_JOB}
     if body:
-        content = {kind: {"schema": {"$ref": _PLACE.format(model=body)}} for kind in bodies.TYPES[:2]}
+        # a bucket's webhook is JSON whatever it says it is
+        kinds = bodies.TYPES[: 1 if body == bodies.Notices.__name__ else 2]
+        content = {kind: {"schema": {"$ref": _PLACE.format(model=body)}} for kind in kinds}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

@@ -77,6 +77,22 @@ def test_a_path_is_known_by_all_its_names(world: World, given: str, relative: st
     assert relative_to(job, given) == relative
 
 
+@pytest.mark.parametrize(
+    ("given", "relative"),
+    [
+        ("s3://bucket/run [7/a#b?c%d", "a#b?c%d"),
+        ("s3://bucket/run [7", ""),
+        ("s3://bucket/run [77/f", None),
+        ("file:///run/f", None),
+        ("/run/f", None),
+        ("/tempZone/home/rods/d/f", "d/f"),
+    ],
+)
+def test_a_key_is_no_url(world: World, given: str, relative: str | None) -> None:
+    job = replace(world.job, source_url="s3://bucket/run [7")
+    assert relative_to(job, given) == relative
+
+
 def test_a_service_that_is_away_holds_it_back(world: World) -> None:
     world.add("a")
     leases = [Lease(world.database, "loader", f"loader-{number}", "test") for number in (1, 2)]

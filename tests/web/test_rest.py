@@ -42,6 +42,20 @@ def test_yaml_with_the_words_of_automated_ingest(operator: httpx.Client, source:
     assert job is not None and job.settings.rescan_seconds == 60
 
 
+def test_settings_change_while_it_runs(operator: httpx.Client, client: httpx.Client, source: Path) -> None:
+    assert operator.put("/job/first", json=body(source)).status_code == 201
+    words = '{"priority": 7, "max_in_flight": 40.0, "bandwidth": "08:00,50M 19:00,off"}'  # to JSON 40.0 is whole
+    headers = {"Content-Type": "application/json"}
+    assert operator.patch("/job/first", content=words, headers=headers).status_code == 204
+    shown = client.get("/job/first").json()
+    assert (shown["priority"], shown["max_in_flight"]) == (7, 40)
+    assert operator.patch("/job/first", json={"max_in_flight": 0}).status_code == 204
+    assert client.get("/job/first").json()["max_in_flight"] is None
+    for wrong in ({}, {"max_in_flight": 1.5}, {"priority": "high"}, {"operation": "put"}, {"bandwidth": "quick"}):
+        assert operator.patch("/job/first", json=wrong).status_code == 400
+    assert operator.patch("/job/other", json={"priority": 1}).status_code == 404
+
+
 def test_a_name_is_made_of_the_source_when_none_is_given(operator: httpx.Client, source: Path) -> None:
     assert operator.put("/job", json=body(source)).json() == {"job": "source"}
     assert operator.put("/job", json=body(source)).status_code == 409
