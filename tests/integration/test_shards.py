@@ -16,9 +16,10 @@ from core.errors import Unavailable, UsageError
 from core.outcome import Dead, Done
 from core.settings import JobSettings
 from core.sources.base import Entry
-from inventory import archive, jobs, partitions
+from inventory import archive, claims, jobs, partitions
 from inventory.claims import Result
 from inventory.engine import Database, copy
+from tests.fault.held import Aside, held, waits_for_a_lock
 from tests.integration.inventory_world import World
 
 
@@ -123,6 +124,25 @@ def test_an_archive_is_read_back_as_the_docs_say(worlds: Callable[..., World], t
                 copy(connection, "COPY archived FROM STDIN (FORMAT csv, HEADER)", cast(IO[bytes], rows))
     kept = "SELECT array_agg((directory, name, state, size, load_attempts)::text ORDER BY directory) FROM archived"
     assert world.one(kept) == ['("","a, ""b""",verified,3,1)', "(sub,c,dead,4,1)"]
+
+
+def test_a_removal_waits_for_work_of_other_jobs_but_holds_none_up(
+    worlds: Callable[..., World], inventory_url: str, tmp_path: Path
+) -> None:
+    world = finished(worlds(shards=2))
+    other = jobs.start(world.database, "other", "file:///other", "/tempZone/home/rods", JobSettings(shards=1))
+    number, world.job = world.job.id, other
+    world.add("x", "y")
+    slow, quick = world.worker(), world.worker()
+    [first], [second] = world.claim(slow, limit=1), world.claim(quick, limit=1)
+    done = [Result(first, Done("sha2:x"))]
+    with held(inventory_url, lambda database: claims.finish(database, slow, "load", done, claims.Limits())):
+        removal = Aside(lambda: partitions.drop_job(world.database, number, tmp_path))
+        waits_for_a_lock(world.database)
+        assert world.finish(quick, [Result(second, Done("sha2:y"))]) == 0
+        assert not removal.ended
+    assert removal.value() == 2
+    assert world.counts() == {"loaded": 2}
 
 
 def test_a_removal_that_was_cut_short_goes_on(worlds: Callable[..., World], tmp_path: Path) -> None:
