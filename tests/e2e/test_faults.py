@@ -26,7 +26,7 @@ def fill(source: Path, files: int = 120) -> None:
 @pytest.mark.parametrize("kind", ["watcher", "loader", "verifier"])
 def test_a_killed_pod_costs_nothing(sandbox_world: World, sandbox: SandboxServer, source: Path, kind: str) -> None:
     fill(source)
-    world = sandbox_world
+    world = sandbox_world.with_short_leases()
     for api in (PUT, PACK):  # so slow that nobody is done before it is killed
         sandbox.faults.add("slow", api=api, seconds=1.0, count=2)
     world.start_job(source)

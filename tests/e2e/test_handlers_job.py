@@ -36,7 +36,7 @@ def test_another_handler_is_refused_and_a_killed_pre_job_run_again(
     for number in range(10):
         (source / f"f{number}").write_bytes(b"x" * number)
     text = of_others(PASS_EVENTS).replace("NOTES", repr(str(notes)))
-    start(world, source, folder, text)
+    start(world.with_short_leases(), source, folder, text)
     (other / "job.py").write_text(text + "# another one\n")
 
     world.environment[FOLDER] = str(other)

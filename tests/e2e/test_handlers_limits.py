@@ -78,7 +78,6 @@ def test_a_stuck_call_is_ended_however_it_is_stuck(world: World, folder: Path, s
     many = Many(world, folder)
     patient = f"1 if os.path.basename(meta['path']) in {stuck!r} else 60"
     many.begin("job", source, handler(STUCK.replace("PORT", str(silent)), operation="Operation.PUT", timeout=patient))
-    world.environment["INGEST_WORKER__LEASE_SECONDS"] = "60"  # a busy machine is no reason to begin again
     world.start("watcher", "loader", "verifier")
     many.finished(["job"])
     world.stop()
@@ -125,7 +124,6 @@ def test_attempts_are_as_many_and_as_far_apart_as_the_handler_says(
     many = Many(world, folder)
     text = handler(REPEATED.replace("NOTES", repr(str(notes))), operation="Operation.PUT_SYNC", timeout="2")
     many.begin("job", source, text, max_attempts=2)  # the handler's word goes before the job's
-    world.environment["INGEST_WORKER__LEASE_SECONDS"] = "60"  # a busy machine is no reason to begin again
     world.start("watcher", "loader", "verifier")
     many.finished(["job"])
     world.stop()

@@ -23,7 +23,6 @@ def test_source_inventory_report_and_catalogue_count_the_same(
     world = sandbox_world
     world.environment |= {
         "INGEST_BUNDLE__MAX_FILE_BYTES": "0",  # one call a file, so that faults hit the file they are for
-        "INGEST_WORKER__LEASE_SECONDS": "60",
         "INGEST_JOB__MAX_ATTEMPTS": "2",
     }
     for number in range(12):

@@ -115,7 +115,8 @@ def test_a_webhook_tells_the_same(world: World, s3: Service) -> None:
         assert client.post("/job/none/notices", content=events, headers=operator).status_code == 404
         wanted = {"a": "verified", "n é/w": "verified", "goes": "vanished"}
         eventually(
-            "the new one is there, the other gone", lambda: {p: x.state for p, x in world.lines().items()} == wanted
+            lambda: f"the new one is there, the other gone: {world.lines()}",
+            lambda: {p: x.state for p, x in world.lines().items()} == wanted,
         )
         assert set(world.held_by_irods()) == {
             "a",

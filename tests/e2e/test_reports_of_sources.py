@@ -22,13 +22,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture
-def world(world: World) -> World:
-    """Nobody dies here, and slow machines need their time."""
-    world.environment["INGEST_WORKER__LEASE_SECONDS"] = "60"
-    return world
-
-
 def lines_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 

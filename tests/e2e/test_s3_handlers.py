@@ -62,7 +62,6 @@ def test_every_operation_of_a_bucket(world: World, folder: Path, s3: Service) ->
         level = "catalog" if name in REGISTERING else "rehash"
         target = f"{many.target(name)}/far/below/what/is/there"
         many.begin(name, f"s3://{bucket}/{name}", text, target=target, verify_level=level)
-    world.environment["INGEST_WORKER__LEASE_SECONDS"] = "60"  # a busy machine is no reason to begin again
     world.start("watcher", "loader", "verifier")
     many.finished(names)
     assert many.states(names) == {name: {"verified": len(held[name])} for name in names}

@@ -9,7 +9,6 @@ from tests.e2e.world import World, eventually, hashes_of
 
 def test_a_flat_source_of_a_few_files_is_away_in_every_way(world: World, source: Path) -> None:
     """So few that the guard alone would let them go."""
-    world.environment["INGEST_WORKER__LEASE_SECONDS"] = "60"
     real = source / "real"
     real.mkdir()
     for number in range(5):
