@@ -126,6 +126,7 @@ def test_pods_wait_for_irods_and_say_so(world: World, source: Path) -> None:
     world.start("watcher", "loader")
     log = world.logs / "loader-1.log"
     eventually("the loader says that iRODS is away", lambda: "service_away" in log.read_text())
+    eventually("the file is found", lambda: world.counts() == {"discovered": 1})
     world.stop()
     assert world.counts() == {"discovered": 1}
     if port is None:
