@@ -63,7 +63,7 @@ def test_a_stopped_loader_gives_back_uncounted(sandbox_world: World, sandbox: Sa
 
 def test_a_frozen_loader_is_fenced_when_it_wakes(sandbox_world: World, sandbox: SandboxServer, source: Path) -> None:
     fill(source)
-    world = sandbox_world
+    world = sandbox_world.with_short_leases()
     sandbox.faults.add("slow", api=PUT, seconds=0.05)
     world.start_job(source)
     _, loader = world.start("watcher", "loader")
