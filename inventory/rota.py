@@ -63,16 +63,19 @@ class Rota:
     def running(self) -> dict[int, Job]:
         """The running jobs by id whose work this pod may claim."""
         if self._clock() - self._read_at >= REFRESH_SECONDS:
-            listed = jobs.listed(self._database, running=True)
-            self._running = {job.id: job for job in listed if self.admits(job)}
-            self._jobs = {job.id: job for job in self._running.values() if job.begun}
-            self._known.update(self._running)
-            self._of_shard = {shard: job for job in self._jobs.values() for shard in job.shards}
-            self._shards = list(self._of_shard)
-            if any(job.settings.bandwidth for job in self._running.values()):
-                self._siblings = workers.siblings(self._database, self._worker)
-            self._read_at = self._clock()
+            self._read()
         return self._jobs
+
+    def _read(self) -> None:
+        listed = jobs.listed(self._database, running=True)
+        self._running = {job.id: job for job in listed if self.admits(job)}
+        self._jobs = {job.id: job for job in self._running.values() if job.begun}
+        self._known.update(self._running)
+        self._of_shard = {shard: job for job in self._jobs.values() for shard in job.shards}
+        self._shards = list(self._of_shard)
+        if any(job.settings.bandwidth for job in self._running.values()):
+            self._siblings = workers.siblings(self._database, self._worker)
+        self._read_at = self._clock()
 
     def hearing(self, *events: str) -> list[int]:
         """The running jobs, begun or not, whose event handler has a say in any of these."""
@@ -99,7 +102,11 @@ class Rota:
         return [shard for job in self._known.values() for shard in job.shards]
 
     def claim_files(self, stage: Stage, limit: int) -> list[ClaimedFile]:
-        """Claim from the next shard that has work, of the highest priority that has any; a dry one is left for the next."""
+        """Claim from the next shard that has work, of the highest priority that has any; a dry one is left for the next.
+
+        What is claimed for deletion goes by settings read after the claim: a sentinel, or a mode that deletes nothing, set
+        before a file was released for deletion has its say.
+        """
         self.running()
         stocked = self._stocked_shards(stage)
         by_priority: dict[int, list[int]] = {}
@@ -107,6 +114,8 @@ class Rota:
             by_priority.setdefault(self._of_shard[shard].settings.priority, []).append(shard)
         for priority in sorted(by_priority, reverse=True):
             if files := self._claim_in_turn(stage, limit, priority, by_priority[priority], stocked):
+                if stage == "delete":
+                    self._read()
                 return files
         return []
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from core.settings import Settings
-from inventory import housekeeping
+from inventory import housekeeping, jobs
 from inventory.pod import Member
 from inventory.rota import Rota
 from inventory.workers import Lease
@@ -26,6 +26,20 @@ def test_a_job_that_deletes_nothing_leaves_vanished_files_alone(
     world.clear_deletes()
     rota = Rota(world.database, world.worker())
     assert [file.name for file in rota.claim_files("delete", 10)] == claimed
+
+
+def test_what_is_claimed_for_deletion_goes_by_the_settings_of_now(worlds: Callable[..., World]) -> None:
+    """A loader that read the jobs a moment ago deletes nothing without the sentinel that was set since."""
+    world = worlds(delete_mode="no_trash")
+    world.add("a")
+    world.add()
+    world.clear_deletes()
+    rota = Rota(world.database, world.worker(), lambda: 0.0)  # for which no second ever passes
+    rota.running()
+    jobs.set_settings(world.database, world.job.id, {"sentinel": "MOUNTED"})
+    assert rota.job(world.job.id).settings.sentinel is None
+    assert [file.name for file in rota.claim_files("delete", 10)] == ["a"]
+    assert rota.job(world.job.id).settings.sentinel == "MOUNTED"
 
 
 def test_only_the_deletion_that_was_begun_is_blamed_in_the_end(worlds: Callable[..., World]) -> None:
