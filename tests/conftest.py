@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,12 +25,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     if external:
         yield PostgresServer(external.replace("postgresql://", "postgresql+psycopg2://", 1))
         return
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fast=True)
-    try:
-        server.start()
+    with _embedded(tmp_path_factory.mktemp("postgres")) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +35,13 @@ def strict_postgres(postgres: PostgresServer, tmp_path_factory: pytest.TempPathF
     if isinstance(postgres, EmbeddedPostgres):
         yield postgres
         return
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("strict-postgres"), fast=True)
+    with _embedded(tmp_path_factory.mktemp("strict-postgres")) as server:
+        yield server
+
+
+@contextmanager
+def _embedded(folder: Path) -> Iterator[PostgresServer]:
+    server = EmbeddedPostgres(folder, fast=True)
     try:
         server.start()
         yield server
