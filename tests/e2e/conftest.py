@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sandbox.irods import SandboxServer
-from tests.e2e.world import World, environment_of
+from tests.e2e.world import HANDLERS_FOLDER, World, environment_of
 
 
 @pytest.fixture
@@ -53,3 +53,12 @@ def source() -> Iterator[Path]:
     with TemporaryDirectory(prefix="e2e-source-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+@pytest.fixture
+def folder(world: World, tmp_path: Path) -> Path:
+    """The folder of event handlers that is mounted in all pods."""
+    made = tmp_path / "handlers"
+    made.mkdir()
+    world.environment[HANDLERS_FOLDER] = str(made)
+    return made

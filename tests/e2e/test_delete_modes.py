@@ -13,10 +13,7 @@ from core.errors import UsageError
 from core.irods import Gateway
 from inventory import jobs
 from tests.e2e.many import Many, handler
-from tests.e2e.test_handlers_each import folder
 from tests.e2e.world import World
-
-__all__ = ["folder"]
 
 ALLOWED = {
     "no_op": ("do_not_delete",),

@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.world import World, eventually
-
-FOLDER = "INGEST_LOADER__HANDLERS_FOLDER"
-
-
-@pytest.fixture
-def folder(world: World, tmp_path: Path) -> Path:
-    """The mounted folder of all pods."""
-    made = tmp_path / "handlers"
-    made.mkdir()
-    world.environment[FOLDER] = str(made)
-    return made
 
 
 def start(world: World, source: Path, folder: Path, text: str, *options: str, name: str = "job") -> None:

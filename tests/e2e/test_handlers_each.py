@@ -18,7 +18,7 @@ from PIL import Image
 
 from core.checksums import checksum_of
 from core.irods import Gateway
-from tests.e2e.test_handlers import FOLDER, start
+from tests.e2e.test_handlers import start
 from tests.e2e.world import PROJECT, World, eventually, hashes_of
 
 OTHERS = """
@@ -42,15 +42,6 @@ def told(world: World, event: str, pods: str = "loader*") -> list[str]:
     """What a handler has written as `event:[…]`, sorted."""
     text = "".join(log.read_text() for log in world.logs.glob(f"{pods}.log"))
     return sorted(line.split("]")[0] for line in text.split(f"{event}:[")[1:])
-
-
-@pytest.fixture
-def folder(world: World, tmp_path: Path) -> Path:
-    """The mounted folder of all pods."""
-    made = tmp_path / "handlers"
-    made.mkdir()
-    world.environment[FOLDER] = str(made)
-    return made
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.test_delete import in_trash
-from tests.e2e.test_handlers import FOLDER, start
-from tests.e2e.test_handlers_each import folder, of_others, told
-from tests.e2e.world import World, eventually
-
-__all__ = ["folder"]
+from tests.e2e.test_handlers import start
+from tests.e2e.test_handlers_each import of_others, told
+from tests.e2e.world import HANDLERS_FOLDER, World, eventually
 
 PASS_EVENTS = """
 def operation(session, meta, **options):
@@ -39,10 +37,10 @@ def test_another_handler_is_refused_and_a_killed_pre_job_run_again(
     start(world.with_short_leases(), source, folder, text)
     (other / "job.py").write_text(text + "# another one\n")
 
-    world.environment[FOLDER] = str(other)
+    world.environment[HANDLERS_FOLDER] = str(other)
     (refusing,) = world.start("loader")
     eventually("it is refused", lambda: "handler_refused" in (world.logs / f"{refusing}.log").read_text())
-    world.environment[FOLDER] = str(folder)
+    world.environment[HANDLERS_FOLDER] = str(folder)
     (killed,) = world.start("loader")
     world.start("watcher", "verifier")
     eventually("pre_job is under way", lambda: (notes / "pre").exists())

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.many import Many, handler
-from tests.e2e.test_handlers_each import folder
 from tests.e2e.world import World
-
-__all__ = ["folder"]
 
 STUCK = """
 def pre_data_obj_create(hdlr_mod, logger, session, meta, **options):

@@ -14,10 +14,10 @@ from irods import keywords
 from irods.models import Collection, DataObject
 
 from tests.e2e.many import Many, contents, fill, handler
-from tests.e2e.test_handlers_each import folder, tree
+from tests.e2e.test_handlers_each import tree
 from tests.e2e.world import World
 
-__all__ = ["folder", "tree"]
+__all__ = ["tree"]
 
 REGISTERING = ("register_sync", "register_as_replica_sync")
 PUTTING = ("put", "put_sync", "put_append")

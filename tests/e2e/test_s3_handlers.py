@@ -10,11 +10,8 @@ import pytest
 from irods.models import Collection, DataObject
 
 from tests.e2e.many import Many, handler
-from tests.e2e.test_handlers_each import folder
 from tests.e2e.world import World
 from tests.s3.service import Service, running
-
-__all__ = ["folder"]
 
 KEYS = ("a", "b/c", "b/deep/er/d", "same", "same/below", "grave`quote", "ünïcödé 文字")
 COPYING = ("put", "put_sync", "put_append")

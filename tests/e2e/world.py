@@ -30,6 +30,7 @@ from inventory.queries import Chosen, FileLine
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 90.0
+HANDLERS_FOLDER = "INGEST_LOADER__HANDLERS_FOLDER"
 QUICK = {
     "INGEST_WORKER__HEARTBEAT_SECONDS": "0.3",
     "INGEST_WORKER__LEASE_SECONDS": "60",  # a busy machine is no reason to lose one
