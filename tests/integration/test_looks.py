@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ from core.sources.base import Entry
 from core.sources.filesystem import FilesystemSource
 from inventory import directories, housekeeping, listing, looks
 from inventory.directories import ClaimedDirectory
-from inventory.engine import Database
 from inventory.listing import Merge
 from inventory.looks import Seen
 from tests.integration.inventory_world import World
@@ -151,25 +148,9 @@ def test_watchers_share_a_rescan_without_looking_twice(world: World, tmp_path: P
     watched.source.listed.clear()
     world.execute("UPDATE inventory.directory SET next_scan_at = now() WHERE job_id = :job", job=watched.job.id)
     (tmp_path / "d3" / "d40" / "new").touch()
-    errors: list[BaseException] = []
-    left = f"SELECT count(*) FROM inventory.directory WHERE job_id = {watched.job.id} AND next_scan_at IS NOT NULL"
-
-    def watch() -> None:
-        try:
-            with closing(Database(world.url, queue=True)) as database:
-                watcher = watched.watcher(database, directories=7)
-                while world.one(left):
-                    watcher.step()
-                watcher.drain(1)
-        except BaseException as error:  # noqa: BLE001  # told by the test's own thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=watch) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert not errors
+    watched.share(
+        f"SELECT count(*) FROM inventory.directory WHERE job_id = {watched.job.id} AND next_scan_at IS NOT NULL"
+    )
     assert dict(watched.source.listed) == dict.fromkeys(watched.source.listed, 1)
     assert len(watched.source.listed) == 120 + 10 + 1
     assert world.one("SELECT count(*) FROM inventory.file") == 121
