@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from core.errors import UsageError
 from core.sections import Section
 from core.settings import Settings
+from core.texts import read_text
 
 Layer = Literal["default", "irods_environment", "file", "environment", "option"]
 """From the weakest to the strongest."""
@@ -104,12 +105,7 @@ def from_file(path: Path) -> Iterator[Given]:
 
 
 def _compose(path: Path) -> yaml.Node | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8", "save it as UTF-8") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", "check --config and INGEST_CONFIG") from None
+    text = read_text(path, "check --config and INGEST_CONFIG")
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

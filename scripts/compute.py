@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from core.errors import UsageError
+from core.texts import read_text
 from scripts.frame import Invocation
 from scripts.jobs import opened
 
@@ -161,13 +162,7 @@ def show_rules(invocation: Invocation, as_json: bool) -> None:
 def _from_file(file: Path) -> list[tuple[Rule, str]]:
     from core.rules import parse_rules
 
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8", "save it as UTF-8") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}", "name a file with rules") from None
-    return [(rule, str(file)) for rule in parse_rules(text, str(file))]
+    return [(rule, str(file)) for rule in parse_rules(read_text(file, "name a file with rules"), str(file))]
 
 
 def _configured(invocation: Invocation) -> list[tuple[Rule, str]]:

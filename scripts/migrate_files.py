@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from core.errors import UsageError
+from core.texts import read_text
 
 PROGRAM = "irods_capability_automated_ingest"
 _IS_PROGRAM = re.compile(rf"(.*/)?{PROGRAM}([./]irods_sync(\.py)?)?|(.*/)?irods_sync(\.py)?")
@@ -22,12 +23,7 @@ _RUN = ("entrypoint", "command", "args")
 
 def command_lines(file: Path) -> list[list[str]]:
     """The words after the program's name, of every command in a file. Raises UsageError when it cannot be read or has none."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read {file}: {error}", "name a script, a crontab, a compose file or a manifest"
-        ) from None
+    text = read_text(file, "name a script, a crontab, a compose file or a manifest")
     found = list(_of_yaml(file, text) if file.suffix in (".yml", ".yaml") else _of_shell(text))
     if not found:
         raise UsageError(f"{file} runs no {PROGRAM}", "name the file that has its command line")

@@ -11,6 +11,7 @@ import click
 import yaml
 
 from core.errors import UsageError
+from core.texts import read_text
 
 _NOTES = {
     "tgt_bucket": "tgt_bucket: name the iRODS resource with --resource",
@@ -110,8 +111,8 @@ def _plain(text: str) -> str:
 def hsds_bucket_loader(file: Path) -> None:
     """Print our command for FILE, the config.yml of hsds-bucket-loader."""
     try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        given = yaml.safe_load(read_text(file, "name its config.yml"))
+    except yaml.YAMLError as error:
         raise UsageError(f"cannot read {file}: {' '.join(str(error).split())}", "name its config.yml") from None
     if not isinstance(given, Mapping):
         raise UsageError(f"{file} holds no keys", "name its config.yml")
