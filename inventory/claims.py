@@ -147,6 +147,15 @@ _MADE = """
                 AND (d.collection_made_at IS NOT NULL OR d.collection_dead))
 """
 
+# the first of what is due, as far as it may be taken; the locks on the others end with the claim
+_AHEAD = """
+    (SELECT directory_id, name FROM (
+        SELECT directory_id, name, row_number() OVER ordered AS number,
+            sum(size) OVER (ordered ROWS UNBOUNDED PRECEDING) - size AS before
+        FROM due WINDOW ordered AS (ORDER BY directory_id, name)) AS d
+     WHERE before < :most_bytes OR number <= :least_files) AS due
+"""
+
 
 def claim(
     database: Database,
@@ -158,6 +167,7 @@ def claim(
     after: Key | None = None,
     cap: Cap | None = None,
     made_only: bool = False,
+    ahead: tuple[int, int] | None = None,
 ) -> list[ClaimedFile]:
     """Claim up to `limit` due files of one shard; an empty list when it is dry or this worker was declared dead.
 
@@ -165,11 +175,14 @@ def claim(
 
     `after` passes over all files up to that one, and with them over what they left in the index: while any transaction is
     older than them, the dead entries of claimed files cannot be removed, and a claim from the start reads them all.
-    `made_only` leaves files until the collection of their directory was made, or could not be.
+    `made_only` leaves files until the collection of their directory was made, or could not be. `ahead` takes files only until
+    so many bytes are reached, and so many files in any case.
     """
     words = STATES[stage]
     beyond = "AND (f.directory_id, f.name) > (:directory, :name)" if after else ""
     ready = _MADE if made_only else ""
+    size, due = (", f.size", _AHEAD) if ahead else ("", "due")
+    most_bytes, least_files = ahead or (0, 0)
     directory, name = after or (0, "")
     with database.begin() as connection:
         if cap is not None and (limit := min(limit, flight.room(connection, cap, stage))) <= 0:
@@ -177,14 +190,14 @@ def claim(
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), due AS MATERIALIZED (
-                    SELECT f.directory_id, f.name FROM inventory.file f
+                    SELECT f.directory_id, f.name {size} FROM inventory.file f
                     WHERE f.shard = :shard AND f.state = '{words.ready}' AND f.retry_at IS NULL AND EXISTS (SELECT FROM alive)
                       {beyond} {ready}
                     ORDER BY f.directory_id, f.name LIMIT :limit FOR UPDATE SKIP LOCKED),
                 claimed AS (
                     UPDATE inventory.file f
                     SET state = '{words.busy}', claimed_by = :worker {words.begin}
-                    FROM due WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
+                    FROM {due} WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
                     RETURNING f.shard, f.directory_id, f.name, f.generation, f.size, f.modified_at, f.checksum,
                         f.loaded_by IS NULL AND f.reaps = 0 AS fresh, f.reaps >= {SUSPECT_REAPS} AS suspect,
                         f.source_tag, f.{words.attempts} AS attempts, {AGAIN} AS again)
@@ -193,7 +206,15 @@ def claim(
                     d.collection_made_at IS NOT NULL, c.suspect, c.source_tag, c.attempts, c.again
                 FROM claimed c JOIN inventory.directory d ON d.id = c.directory_id
                 ORDER BY c.directory_id, c.name"""),
-            {"worker": worker, "shard": shard, "limit": limit, "directory": directory, "name": name},
+            {
+                "worker": worker,
+                "shard": shard,
+                "limit": limit,
+                "directory": directory,
+                "name": name,
+                "most_bytes": most_bytes,
+                "least_files": least_files,
+            },
         )
         return [ClaimedFile(*row) for row in rows]
 

@@ -21,6 +21,7 @@ from inventory.claims import ClaimedFile, Key, Stage
 from inventory.engine import Database
 from inventory.flight import Cap
 from inventory.jobs import Job
+from inventory.pace import Ahead, Pace
 
 REFRESH_SECONDS = 1.0
 """How soon a job that was started, stopped or resumed is noticed."""
@@ -49,6 +50,9 @@ class Rota:
         self._clock = clock
         self.admits: Callable[[Job], bool] = lambda job: True
         """Whether this pod can do a job's work; what it cannot it does not claim."""
+        self.pace = Pace()
+        """What this worker holds of jobs to load it; whoever claims files to load tells it when they are let go."""
+        self._ahead: dict[int, Ahead | None] = {}
         self._jobs: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
         self._known: dict[int, Job] = {}
@@ -108,6 +112,7 @@ class Rota:
         before a file was released for deletion has its say.
         """
         self.running()
+        self._ahead = self._limits() if stage == "load" else {}
         stocked = self._stocked_shards(stage)
         by_priority: dict[int, list[int]] = {}
         for shard in self._shards_with(stage):
@@ -131,10 +136,17 @@ class Rota:
             self._next[priority] += 1
         return []
 
+    def _limits(self) -> dict[int, Ahead | None]:
+        """What may be claimed of the jobs whose bandwidth is limited now."""
+        rates = {job: self.bytes_per_second(job) for job in self._jobs}
+        return {job: self.pace.ahead(job, rate) for job, rate in rates.items() if rate is not None}
+
     def _shards_with(self, stage: Stage) -> list[int]:
-        """The shards that have such work at all: a job that deletes nothing leaves its vanished files as they are."""
+        """The shards that have such work at all: a job that deletes nothing leaves its vanished files as they are, and of one
+        whose bandwidth is limited this worker may hold enough."""
         if stage != "delete":
-            return self._shards
+            sated = {job for job, ahead in self._ahead.items() if ahead is None}
+            return [s for s in self._shards if self._of_shard[s].id not in sated] if sated else self._shards
         deleting = [job for job in self._jobs.values() if job.settings.delete_mode != "do_not_delete"]
         return [shard for job in deleting for shard in job.shards]
 
@@ -150,7 +162,10 @@ class Rota:
 
     def _claim(self, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
         with metrics.timed(metrics.CLAIM_SECONDS.labels(stage)):
-            return self._claim_from_place(stage, shard, limit)
+            files = self._claim_from_place(stage, shard, limit)
+        if stage == "load":
+            self.pace.claimed(files)
+        return files
 
     def _claim_from_place(self, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
         """Claim after the last file claimed there; from the start when that is dry, or was not looked at for a while."""
@@ -158,7 +173,10 @@ class Rota:
         job = self._of_shard[shard]
         cap = Cap(job.id, job.settings.max_in_flight, job.shards) if job.settings.max_in_flight else None
         made_only = stage == "load" and job.hears(*COLLECTION_EVENTS)  # whose events come before those of their files
-        claim = partial(claims.claim, self._database, self._worker, stage, shard, limit, cap=cap, made_only=made_only)
+        claim = partial(
+            claims.claim, self._database, self._worker, stage, shard, limit, cap=cap, made_only=made_only,
+            ahead=self._ahead.get(job.id),
+        )  # fmt: skip
         if place.key is not None and self._clock() < place.wrap_at:
             files = claim(after=place.key)
             if files:

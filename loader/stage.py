@@ -16,6 +16,7 @@ from core.worker import Report, Reported, Unit, run_each, run_together
 from inventory import claims, custody
 from inventory.claims import ClaimedFile, Result, Stage
 from inventory.collections import ClaimedCollection
+from inventory.pace import Pace
 from inventory.passes import ClaimedEvent
 from inventory.pod import Member
 from loader.collections import CollectionWork, Gone
@@ -49,6 +50,7 @@ class LoadStage:
             member.settings.irods.connections,
             member.rota.bytes_per_second,
         )
+        member.rota.pace = Pace(member.settings.irods.connections)
         folder = HandlersFolder(member.settings.loader.handlers_folder)
         member.rota.admits = lambda job: (
             job.handler is None or folder.has(job.name, job.handler.file, job.handler.sha256)
@@ -112,7 +114,9 @@ class LoadStage:
             if stage == "load" and isinstance(one.outcome, Done) and not file.collection_made:
                 made.add(file.directory_id)
         self._collections.finish(collections, made)
-        return sum(self._finish_files(job, stage, results) for (job, stage), results in by_job.items())
+        fenced = sum(self._finish_files(job, stage, results) for (job, stage), results in by_job.items())
+        self._member.rota.pace.let_go(one.item for one in reported if isinstance(one.item, ClaimedFile))
+        return fenced
 
     def is_suspect(self, item: Item) -> bool:
         file = _file_of(item)
@@ -121,13 +125,17 @@ class LoadStage:
     def begin(self, item: Item) -> bool:
         member, file = self._member, _file_of(item)
         stage: Stage = "delete" if isinstance(item, Deletion) else "load"
-        return file is None or custody.begin(member.database, member.worker, stage, file)
+        mine = file is None or custody.begin(member.database, member.worker, stage, file)
+        if not mine and isinstance(item, ClaimedFile):
+            member.rota.pace.let_go([item])
+        return mine
 
     def keep(self, items: Sequence[Item]) -> None:
         member = self._member
         loads = [item for item in items if isinstance(item, ClaimedFile)]
         deletions = [item.file for item in items if isinstance(item, Deletion)]
         custody.keep(member.database, member.worker, "load", member.rota.shards, loads)
+        member.rota.pace.keep(loads)
         custody.keep(member.database, member.worker, "delete", member.rota.shards, deletions)
         self._events.keep([item for item in items if isinstance(item, ClaimedEvent)])
         self._collections.keep([item for item in items if isinstance(item, ClaimedCollection | Gone)])
