@@ -19,7 +19,8 @@ _COLUMNS = """
     id, rule, input, generation, state, k8s_name, attempts, settings, output, resource, replica_made, outages,
     EXISTS (SELECT FROM inventory.compute_job o WHERE o.input = c.input AND o.id <> c.id
             AND o.state IN ('requested', 'submitted', 'running')
-            AND o.settings ->> 'resource_role' = c.settings ->> 'resource_role') AS replica_shared,
+            AND o.settings ->> 'resource_role' = c.settings ->> 'resource_role'
+            AND coalesce(o.resource, c.resource) IS NOT DISTINCT FROM c.resource) AS replica_shared,
     (SELECT j.settings ->> 'as_user' FROM inventory.directory d JOIN inventory.job j ON j.id = d.job_id
      WHERE d.id = directory_id) AS as_user
 """
@@ -40,7 +41,7 @@ class Task:
     resource: str | None
     replica_made: bool
     replica_shared: bool = False
-    """Another task that is not over reads the same input on a resource of the same role."""
+    """Another task that is not over reads the same input on the same resource, or may choose it."""
     outages: int = 0
     """Jobs of this attempt, in a row, that could not reach iRODS."""
     as_user: str | None = None
@@ -89,6 +90,8 @@ class Failure(NamedTuple):
     permanent: bool = False
     exit_code: int | None = None
     log: str | None = None
+    trimmed: bool = False
+    """The replicas that were made for it are gone."""
 
 
 def _task(row: Row[tuple[object, ...]]) -> Task:
@@ -256,21 +259,24 @@ def advance(database: Database, worker: int, task: Task, to: Progress) -> bool:
                 "outage": to.outage,
             },
         )
-        if done.rowcount and to.state == "succeeded" and task.replica_made and task.replica_shared:
+        if done.rowcount and to.state == "succeeded":
             _hand_over(connection, task)
         return done.rowcount == 1
 
 
 def _hand_over(connection: Connection, task: Task) -> None:
-    """The replica that was made for a task is from now on another one's, which trims it when it is done."""
+    """The replica that was made for a task that is over is from now on another one's, which trims it when it is done."""
+    if not (task.replica_made and task.replica_shared):
+        return
     connection.execute(
         text("""
-            UPDATE inventory.compute_job SET replica_made = true WHERE id = (
+            UPDATE inventory.compute_job SET replica_made = true, resource = :resource WHERE id = (
                 SELECT id FROM inventory.compute_job
                 WHERE input = :input AND id <> :id AND state IN ('requested', 'submitted', 'running')
                   AND settings ->> 'resource_role' = CAST(:role AS text)
+                  AND coalesce(resource, CAST(:resource AS text)) = CAST(:resource AS text)
                 ORDER BY settings ->> 'trim' DESC, id LIMIT 1)"""),
-        {"input": task.input, "id": task.id, "role": task.rule.resource_role},
+        {"input": task.input, "id": task.id, "role": task.rule.resource_role, "resource": task.resource},
     )
 
 
@@ -285,6 +291,7 @@ def fail(database: Database, worker: int, task: Task, why: Failure, longest_seco
                     check_at = now() + make_interval(secs => least(:longest, :shortest * power(2, least(attempts, 30)))
                                                              * (0.9 + 0.2 * random())),
                     finished_at = CASE WHEN :permanent OR attempts >= :retries THEN now() END,
+                    replica_made = replica_made AND NOT :trimmed,
                     error = :error, message = :message, exit_code = CAST(:exit_code AS int), log = :log
                 WHERE id = :id AND claimed_by = :worker AND state = CAST(:was AS inventory.compute_state)
                 RETURNING state"""),
@@ -300,8 +307,11 @@ def fail(database: Database, worker: int, task: Task, why: Failure, longest_seco
                 "message": why.message,
                 "exit_code": why.exit_code,
                 "log": why.log,
+                "trimmed": why.trimmed,
             },
         ).scalar()
+        if found == "dead":
+            _hand_over(connection, task)
         return found if found is None else str(found)
 
 
@@ -351,6 +361,7 @@ def retry(database: Database, ids: Sequence[int], rule: str | None, *, actor: st
         done = connection.execute(
             text("""
                 UPDATE inventory.compute_job SET state = 'requested', attempts = 0, outages = 0, check_at = now(),
+                    resource = CASE WHEN replica_made THEN resource END,
                     finished_at = NULL, requested_at = now(), error = NULL, message = NULL, log = NULL, exit_code = NULL,
                     k8s_name = inventory.compute_name(rule, input || E'\\n' || clock_timestamp()::text, generation)
                 WHERE state = 'dead' AND (CAST(:rule AS text) IS NULL OR rule = :rule)

@@ -64,6 +64,17 @@ class JobView:
     deleting: bool
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPod:
+    """What the pods of Jobs take over from the one that makes them."""
+
+    image: str
+    """That of its first container, as its manifest names it."""
+    host_aliases: tuple[dict[str, Any], ...] = ()
+    """Names that no DNS knows, such as those of iRODS servers."""
+    pull_secrets: tuple[str, ...] = ()
+
+
 class Cluster:
     """One connection pool to the API server; for many threads. Verbs raise `Outage`, and `Permanent` for what is wrong."""
 
@@ -78,6 +89,8 @@ class Cluster:
         self._core = client.CoreV1Api(self._api)
         self._home = namespace
         self.namespace = settings.namespace or namespace
+        self._named = settings.image
+        self._own: OwnPod | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -90,12 +103,22 @@ class Cluster:
         self._api.close()
         self._api.rest_client.pool_manager.clear()
 
-    def own_image(self) -> str:
-        """The image of the pod that this process runs in, as its manifest names it: that of its first container."""
-        name = os.environ.get("POD_NAME") or socket.gethostname()
-        with _asked("read this pod"):
-            pod = self._core.read_namespaced_pod(name, self._home, _request_timeout=REQUEST_SECONDS)
-        return str(pod.spec.containers[0].image)
+    def own_pod(self) -> OwnPod | None:
+        """The pod that this process runs in; None where it is none and Jobs run `compute.image`. Raises `Outage`."""
+        if self._named is not None and not IN_A_POD.exists():
+            return None
+        if self._own is None:
+            name = os.environ.get("POD_NAME") or socket.gethostname()
+            with _asked("read this pod"):
+                spec = self._core.read_namespaced_pod(name, self._home, _request_timeout=REQUEST_SECONDS).spec
+            self._own = OwnPod(
+                image=str(spec.containers[0].image),
+                host_aliases=tuple(
+                    {"ip": one.ip, "hostnames": list(one.hostnames or ())} for one in spec.host_aliases or ()
+                ),
+                pull_secrets=tuple(one.name for one in spec.image_pull_secrets or ()),
+            )
+        return self._own
 
     def create_job(self, body: dict[str, Any]) -> bool:
         """Create a Job; False when there is one of that name, which is as good."""

@@ -14,11 +14,13 @@ from core import paths
 from core.rules import INPUTS, OUTPUTS, Rule, fill
 from core.settings import ComputeSettings, IrodsSettings
 from inventory.compute import Task
-from k8s.cluster import SELECTOR
+from k8s.cluster import SELECTOR, OwnPod
 
 SECRET, TEMPORARY, VOLUME = "/secrets/irods", "/tmp", "/volume"
 
 STAGE_IN, COMPUTE, STAGE_OUT = "stage-in", "compute", "stage-out"
+STAGING = {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+"""What a staging container is given: a namespace with a quota takes no pod that does not say it."""
 Json = dict[str, Any]
 
 
@@ -72,9 +74,17 @@ def output_folder(task: Task) -> str:
     return f"{task.rule.volume.outputs}/{task.job_name}"
 
 
-def job(task: Task, place: Placement, settings: ComputeSettings, irods: IrodsSettings) -> Json:
-    """The body of a task's Job: the same for whoever makes it. `settings` name the image of this program."""
+def job(
+    task: Task, place: Placement, settings: ComputeSettings, irods: IrodsSettings, home: OwnPod | None = None
+) -> Json:
+    """The body of a task's Job: the same for whoever makes it.
+
+    `home` is the pod that makes it. Raises ValueError where neither that nor `settings` names the image of this program.
+    """
     rule = task.rule
+    ours = settings.image or (home.image if home else None)
+    if ours is None:
+        raise ValueError("no image for staging")
     labels = {
         **dict([SELECTOR.split("=")]),
         "app.kubernetes.io/name": "ingest-compute",
@@ -94,13 +104,17 @@ def job(task: Task, place: Placement, settings: ComputeSettings, irods: IrodsSet
             "fsGroup": rule.run_as,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_staging(STAGE_IN, task, place, settings, irods), _compute(task, place)],
-        "containers": [_staging(STAGE_OUT, task, place, settings, irods)],
+        "initContainers": [_staging(STAGE_IN, task, place, ours, irods), _compute(task, place)],
+        "containers": [_staging(STAGE_OUT, task, place, ours, irods)],
         "volumes": _volumes(rule, settings),
     }
     selector = {**place.node_selector, **rule.node_selector}
     if selector:
         spec["nodeSelector"] = selector
+    if home is not None and home.host_aliases:
+        spec["hostAliases"] = list(home.host_aliases)
+    if home is not None and home.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in home.pull_secrets]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -177,7 +191,7 @@ def _data_mounts(task: Task, place: Placement) -> list[Json]:
     ]
 
 
-def _staging(name: str, task: Task, place: Placement, settings: ComputeSettings, irods: IrodsSettings) -> Json:
+def _staging(name: str, task: Task, place: Placement, image: str, irods: IrodsSettings) -> Json:
     volume = task.rule.volume
     environment = {
         "HOME": TEMPORARY,
@@ -206,10 +220,11 @@ def _staging(name: str, task: Task, place: Placement, settings: ComputeSettings,
         environment["COMPUTE_PHYSICAL"] = f"{volume.path}/{output_folder(task)}"
     return _restricted(
         name=name,
-        image=settings.image,
+        image=image,
         imagePullPolicy="IfNotPresent",
         command=["python", "-m", "k8s.stage", "in" if name == STAGE_IN else "out"],
         env=_environment(environment),
+        resources=STAGING,
         volumeMounts=mounts,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from core.errors import Permanent
@@ -14,26 +15,43 @@ from k8s import manifest
 from k8s.manifest import Placement
 
 
+def reserve(task: Task, service: ComputeGateway, owner: ComputeGateway) -> tuple[str, bool]:
+    """The resource of a task whose rule wants one, and whether all replicas on it will be the task's own to trim.
+
+    To be written down before anything is made: whoever goes on with the task then knows whose the replicas are. Of a collection
+    of which some objects lie there already none is trimmed. Raises FileErrors.
+    """
+    is_object = _readable(task, service, owner)
+    resource = choose(task, service)
+    rows = [service.replicas(task.input)] if is_object else service.objects_below(task.input).values()
+    return resource, not any(row.good and row.root == resource for replicas in rows for row in replicas)
+
+
 def place(task: Task, service: ComputeGateway, owner: ComputeGateway) -> tuple[Placement, bool]:
-    """Check what the owner may, choose the resource and bring the input there; whether a replica was made for it.
+    """Check what the owner may, and bring the input to the task's resource; whether nothing of it lay there.
 
     Safe to repeat: what is there already is found. `service` is the configured user, `owner` the one it is done for.
     Raises FileErrors; `Permanent` when nobody but a person can help.
     """
-    is_object = bool(service.replicas(task.input))
-    owner.check_readable(task.input, exists=is_object or service.is_collection(task.input))
-    resource, made = task.resource, False
-    if task.rule.resource_role is not None:
-        resource = resource or choose(task, service)
-        made = _replicate(task, service, resource, is_object)
+    is_object = _readable(task, service, owner)
     found = Placement(
         kind="object" if is_object else "collection",
-        resource=resource,
-        node_selector=service.node_selector(resource) if resource else {},
-        input_folder=_in_volume(task, task.rule.volume, service, resource, is_object) if task.rule.volume else "",
+        resource=task.resource,
+        node_selector=service.node_selector(task.resource) if task.resource else {},
     )
     owner.check_owned(manifest.output_collection(task, found))
-    return found, made
+    inputs = _inputs(task, service, is_object) if task.resource else []
+    made = [service.replicate(path, task.resource) for path in inputs if task.resource]
+    if task.rule.volume is not None:
+        found = replace(found, input_folder=_in_volume(task, task.rule.volume, service, task.resource, is_object))
+    return found, bool(made) and all(made)
+
+
+def _readable(task: Task, service: ComputeGateway, owner: ComputeGateway) -> bool:
+    """Whether the input is an object, and no collection. `Permanent` unless the owner may read it."""
+    is_object = bool(service.replicas(task.input))
+    owner.check_readable(task.input, exists=is_object or service.is_collection(task.input))
+    return is_object
 
 
 def choose(task: Task, service: ComputeGateway) -> str:
@@ -52,19 +70,17 @@ def choose(task: Task, service: ComputeGateway) -> str:
     return near[int(hashlib.sha256(task.k8s_name.encode()).hexdigest(), 16) % len(near)]
 
 
-def _replicate(task: Task, service: ComputeGateway, resource: str, is_object: bool) -> bool:
-    inputs = [task.input] if is_object else sorted(service.objects_below(task.input))
-    made = [service.replicate(path, resource) for path in inputs]
-    return any(made)
+def _inputs(task: Task, service: ComputeGateway, is_object: bool) -> list[str]:
+    return [task.input] if is_object else sorted(service.objects_below(task.input))
 
 
-def trim(task: Task, service: ComputeGateway) -> None:
-    """Remove the replicas that were made for a task."""
-    if task.resource is None:
-        return
-    inputs = [task.input] if service.replicas(task.input) else sorted(service.objects_below(task.input))
-    for path in inputs:
+def trim(task: Task, service: ComputeGateway) -> bool:
+    """Remove the replicas that were made for a task, if its rule says so and nobody else needs them; whether they are gone."""
+    if not (task.rule.trim and task.replica_made and not task.replica_shared) or task.resource is None:
+        return False
+    for path in _inputs(task, service, bool(service.replicas(task.input))):
         service.trim(path, task.resource)
+    return True
 
 
 def _in_volume(task: Task, volume: Volume, service: ComputeGateway, resource: str | None, is_object: bool) -> str:

@@ -5,6 +5,9 @@ Each step may be done twice, or by two pods: Jobs have names that follow from th
 
 from __future__ import annotations
 
+import structlog
+
+from core.errors import FileError, Outage
 from core.irods import AVU, ComputeGateway
 from core.settings import Settings
 from inventory.compute import Failure, Progress, Task
@@ -17,6 +20,7 @@ SOON_SECONDS = 2.0
 """A Job that was just made, or is being deleted, is looked at again so soon."""
 MAX_OUTAGES = 5
 """So many Jobs of an attempt may find iRODS away, while this pod reaches it; the next one is a failure like any other."""
+log = structlog.get_logger()
 ERRORS = {STAGE_IN: "stage_in", COMPUTE: "exit_code", STAGE_OUT: "stage_out"}
 
 
@@ -48,14 +52,16 @@ def submit(
     task: Task, cluster: Cluster, service: ComputeGateway, owner: ComputeGateway, settings: Settings
 ) -> Progress:
     """Prepare the input and make the Job; one that is there already is as good."""
+    if task.rule.resource_role is not None and task.resource is None:
+        resource, ours = placement.reserve(task, service, owner)
+        return Progress(task.state, resource=resource, replica_made=ours or None)
     place, made = placement.place(task, service, owner)
-    cluster.create_job(manifest.job(task, place, settings.compute, settings.irods))
+    cluster.create_job(manifest.job(task, place, settings.compute, settings.irods, cluster.own_pod()))
     return Progress(
         state="submitted",
         check_seconds=SOON_SECONDS,
         output=manifest.output_collection(task, place),
-        resource=place.resource,
-        replica_made=True if made else None,
+        replica_made=made or None,
     )
 
 
@@ -85,9 +91,19 @@ def conclude(task: Task, pod: PodView | None, service: ComputeGateway, owner: Co
         AVU("compute::exit_code", "0"),
     ]
     owner.annotate_collection(output, [*metadata, *([AVU("compute::image_digest", digest)] if digest else [])])
-    if task.rule.trim and task.replica_made and not task.replica_shared:
-        placement.trim(task, service)
+    placement.trim(task, service)
     return Progress(state="succeeded", image_digest=digest, exit_code=0)
+
+
+def give_up(task: Task, why: Failure, service: ComputeGateway) -> Failure:
+    """Trim also after the last failed attempt, so that no replica is left for nobody. Raises `Outage` alone."""
+    try:
+        return why._replace(trimmed=placement.trim(task, service))
+    except Outage:
+        raise
+    except FileError as error:
+        log.warning("not_trimmed", task=task.k8s_name, input=task.input, resource=task.resource, reason=str(error))
+        return why
 
 
 def explain(job: JobView, pod: PodView | None, cluster: Cluster) -> Failure:
@@ -97,12 +113,12 @@ def explain(job: JobView, pod: PodView | None, cluster: Cluster) -> Failure:
         reason = "deadline_exceeded" if job.reason == "DeadlineExceeded" else "job_failed"
         said = f"; its pod: {pod.reason}" if pod and pod.reason else ""
         return Failure(reason, f"{job.reason}: {job.message}{said}")
-    log = cluster.log(pod.name, failed.name)
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = cluster.log(pod.name, failed.name)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = f": {lines[-1][:500]}" if lines else ""
     why = f" ({failed.reason})" if failed.reason not in ("", "Error") else ""
     message = f"container {failed.name} ended with exit code {failed.exit_code}{why}{last}"
-    return Failure(ERRORS.get(failed.name, "exit_code"), message, exit_code=failed.exit_code, log=log)
+    return Failure(ERRORS.get(failed.name, "exit_code"), message, exit_code=failed.exit_code, log=said)
 
 
 def _failed(pod: PodView | None) -> ContainerView | None:

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import structlog
 
 from core import metrics
+from core.errors import FileError
 from core.irods import ComputeGateway
-from core.outcome import Dead, Done, Mismatched, Outcome, Released, Retry
-from core.settings import Settings
+from core.outcome import Dead, Done, Mismatched, Outcome, Released, Retry, failure_of, outcome_of
 from core.worker import Report, Reported, Unit, run_each
 from inventory import compute
 from inventory.compute import Failure, Progress, Task
 from inventory.pod import Member
 from k8s.cluster import Cluster
-from k8s.reconcile import look
+from k8s.reconcile import give_up, look
 
 OUTAGE_SECONDS = 5.0
 """A task given back because a service was away waits so long, uncounted."""
@@ -30,7 +30,6 @@ class ComputeStage:
         self._member = member
         self._cluster = cluster
         self._open = threading.local()
-        self._image = member.settings.compute.image
 
     def claim(self, limit: int) -> Sequence[Unit[Task]]:
         settings = self._member.settings.compute
@@ -63,14 +62,16 @@ class ComputeStage:
     def _look(self, task: Task) -> Outcome:
         task.progress = None
         service, owner = self._gateway(None), self._gateway(task.owner)
-        task.progress = look(task, self._cluster, service, owner, self._with_image())
+        try:
+            found = look(task, self._cluster, service, owner, self._member.settings)
+        except FileError as error:
+            if (why := failure_of(outcome := outcome_of(error))) is None:
+                return outcome
+            found = Failure(*why, permanent=isinstance(outcome, Dead))
+        if isinstance(found, Failure) and (found.permanent or task.attempts >= task.rule.retries):
+            found = give_up(task, found, service)
+        task.progress = found
         return Done()
-
-    def _with_image(self) -> Settings:
-        """The settings, naming the image of this program. Raises `Outage` while the cluster cannot tell it."""
-        settings = self._member.settings
-        self._image = self._image or self._cluster.own_image()
-        return settings.model_copy(update={"compute": settings.compute.model_copy(update={"image": self._image})})
 
     def _finish(self, task: Task, outcome: Outcome) -> bool:
         """Write one outcome down. False when the task was no longer this worker's."""

@@ -233,6 +233,15 @@ def test_the_input_is_replicated_to_the_resource_of_its_role_and_trimmed(
   trim: true
   args: [-c, 'echo "$$COMPUTE_RESOURCE" > where']
   output: {world.target}/results/${{NAME}}
+- name: hopeless
+  trigger: avu
+  avu: {{attribute: hopeless}}
+  image: shell
+  resource_role: SIGNAL
+  trim: true
+  retries: 0
+  args: [-c, 'exit 3']
+  output: {world.target}/nothing
 """
     path = f"{world.target}/rules.yml"
     with ComputeGateway(world.settings.irods) as gateway:
@@ -252,7 +261,7 @@ def test_the_input_is_replicated_to_the_resource_of_its_role_and_trimmed(
         eventually("the bad rules are refused in one line", lambda: "rules_refused" in world.log_tails())
         assert f"{path}:2: not YAML" in world.log_tails()
         gateway.put_bytes(path, data, checksum=checksum_of(data), resource=None, overwrite=True)
-        eventually("the rules are in force", lambda: len(compute_queries.rules(world.database)) == 2)
+        eventually("the rules are in force", lambda: len(compute_queries.rules(world.database)) == 3)
         world.start("watcher", "loader", "verifier")
         world.start_job(source)
         (denied,) = tasks(world, "dead", 1, "denied")
@@ -265,5 +274,11 @@ def test_the_input_is_replicated_to_the_resource_of_its_role_and_trimmed(
         assert job["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "fast"}
         assert [row.root for row in gateway.replicas(f"{world.target}/a.txt")] == ["demoResc"]
         assert b"".join(gateway.read(f"{world.target}/results/a.txt/where")) == b"fast\n"
+        gateway.annotate(f"{world.target}/a.txt", metadata=[AVU("hopeless", "yes")])
+        (line,) = tasks(world, "dead", 1, "hopeless")
+        assert (line.resource, line.exit_code) == ("fast", 3)
+        assert [row.root for row in gateway.replicas(f"{world.target}/a.txt")] == ["demoResc"]
     world.stop()
-    assert len(compute_queries.tasks(world.database)) == 2
+    assert len(compute_queries.tasks(world.database)) == 3
+    said = [line for log in world.logs.glob("k8s*.log") for line in log.read_text().splitlines() if "no_access" in line]
+    assert len(said) == 1, said

@@ -130,7 +130,8 @@ def test_jobs_that_find_irods_away_wait_longer_each_time_and_then_count(world: W
     assert claimed(world, worker).outages == 0
 
 
-def test_a_replica_that_another_task_reads_is_handed_over_to_it(world: World) -> None:
+@pytest.mark.parametrize("end", ["succeeded", "dead"])
+def test_a_replica_that_another_task_reads_is_handed_over_to_it(world: World, end: str) -> None:
     verify(world, "a.csv", "b.csv")
     near = rule("near", resource_role="FAST", trim=True)
     compute.set_rules(
@@ -151,10 +152,33 @@ def test_a_replica_that_another_task_reads_is_handed_over_to_it(world: World) ->
     assert compute.advance(world.database, worker, first, Progress("submitted", resource="fast", replica_made=True))
     (first,) = compute.claim(world.database, worker, 10, 10)
     assert (first.replica_made, first.replica_shared) == (True, True)
-    assert compute.advance(world.database, worker, first, Progress("succeeded"))
+    if end == "dead":
+        assert compute.fail(world.database, worker, first, Failure("exit_code", "3", permanent=True), 60) == "dead"
+    else:
+        assert compute.advance(world.database, worker, first, Progress("succeeded"))
     assert compute.advance(world.database, worker, tasks["also", "a.csv"], Progress("submitted"))
     (last,) = compute.claim(world.database, worker, 10, 10)
     assert (last.rule.name, last.replica_made, last.replica_shared) == ("also", True, False)
+    assert last.resource == "fast"
+
+
+def test_a_replica_on_another_resource_is_nobody_elses(world: World) -> None:
+    verify(world, "a.csv")
+    rules = [rule(name, resource_role="FAST", trim=True) for name in ("one", "two")]
+    compute.set_rules(world.database, [(one, "config.yml") for one in rules])
+    for one in rules:
+        asked(world, one.name)
+    worker = world.worker("compute")
+    first, second = compute.claim(world.database, worker, 10, 10)
+    assert compute.advance(world.database, worker, first, Progress("requested", resource="a", replica_made=True))
+    assert compute.advance(world.database, worker, second, Progress("requested", resource="b"))
+    tasks = {task.id: task for task in compute.claim(world.database, worker, 10, 10)}
+    assert [task.replica_shared for task in tasks.values()] == [False, False]
+    why = Failure("exit_code", "3", permanent=True, trimmed=True)
+    assert compute.fail(world.database, worker, tasks[first.id], why, 60) == "dead"
+    assert compute.retry(world.database, [first.id], None) == 1
+    (again,) = compute.claim(world.database, worker, 10, 10)
+    assert (again.id, again.replica_made, again.resource) == (first.id, False, None)
 
 
 @pytest.fixture
@@ -203,4 +227,8 @@ def test_jobs_run_the_image_of_the_pod_itself_unless_another_is_named(
     assert pod is not None
     monkeypatch.setenv("POD_NAME", pod.name)
     with Cluster(settings) as cluster:
-        assert cluster.own_image() == OURS
+        home = cluster.own_pod()
+        assert home is not None
+        assert home.image == OURS
+        body = manifest.job(task, Placement("object", None, {}), settings, IrodsSettings(), home)
+    assert {one["image"] for one in body["spec"]["template"]["spec"]["containers"]} == {OURS}

@@ -15,6 +15,7 @@ from core.rules import Rule
 from core.settings import ComputeSettings, IrodsSettings
 from inventory.compute import Task
 from k8s import manifest
+from k8s.cluster import OwnPod
 from k8s.manifest import Placement
 
 EXAMPLE = Path(__file__).parents[2] / "k8s" / "examples" / "lowpass" / "rule.yml"
@@ -29,8 +30,10 @@ def task(input: str = "/z/home/run 1/a.signal.csv", **changes: object) -> Task:
     return Task(1, rule, input, 3, "requested", "ic-lowpass-0123", 2, None, None, False)
 
 
-def made(one: Task, place: Placement = OBJECT, settings: ComputeSettings = SETTINGS) -> dict[str, Any]:
-    body = manifest.job(one, place, settings, IRODS)
+def made(
+    one: Task, place: Placement = OBJECT, settings: ComputeSettings = SETTINGS, home: OwnPod | None = None
+) -> dict[str, Any]:
+    body = manifest.job(one, place, settings, IRODS, home)
     kubernetes_validate.validate(body, "1.32", strict=True)
     return body
 
@@ -66,6 +69,18 @@ def test_it_stages_computes_and_stages_one_after_the_other() -> None:
     assert each["compute"]["args"] == ["/inputs/a.signal.csv", "/outputs", "--cutoff", "5", "--order", "4"]
     assert environment(each["stage-out"])["COMPUTE_OUTPUT"] == "/z/home/run 1/a.signal.lowpass"
     assert each["compute"]["resources"]["limits"] == {"memory": "512Mi"}
+
+
+def test_its_pod_finds_and_pulls_what_the_pod_that_makes_it_does() -> None:
+    aliases = {"ip": "192.0.2.7", "hostnames": ["irods.example.org"]}
+    home = OwnPod("example.org/loader:2", (aliases,), ("registry",))
+    pod = made(task(), settings=ComputeSettings(), home=home)["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "example.org/loader:2"
+    assert pod["hostAliases"] == [aliases]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    # another image for staging is no other place in the network
+    pod = made(task(), home=home)["spec"]["template"]["spec"]
+    assert (pod["containers"][0]["image"], pod["hostAliases"]) == (SETTINGS.image, [aliases])
 
 
 def test_its_pod_has_no_rights_and_fits_the_restricted_profile() -> None:
