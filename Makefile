@@ -3,7 +3,7 @@
 # make lint   the same without the tests
 # make test-cluster  the sandbox on the cluster of KUBECONFIG: IMAGE=name NEXT_IMAGE=name LOWPASS=name FILES=number
 # make soak   pods over a changing tree while all around them is killed: SOAK_SECONDS=300 SEED=number
-# make lock   pin what the image installs, with hashes, in requirements/
+# make lock   pin what the images install, with hashes, in requirements/ and k8s/examples/lowpass/
 # make test-browser   the status page in a real Chromium, which must be installed: SCREENSHOTS=folder keeps pictures
 # make docs   write config.yml and docs/settings.md, commands.md and errors.md from the code
 # make clean  remove the demo's data and all caches
@@ -42,6 +42,7 @@ lock:
 	@$(UV_LOCK) pyproject.toml -o requirements/pods.lock
 	@$(UV_LOCK) pyproject.toml --extra sandbox -c requirements/pods.lock -o requirements/sandbox.lock
 	@$(UV_LOCK) requirements/build.in -o requirements/build.lock
+	@$(UV_LOCK) k8s/examples/lowpass/requirements.in -o k8s/examples/lowpass/requirements.lock
 
 test-browser: .venv/installed-dev
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.45'
