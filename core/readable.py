@@ -11,7 +11,7 @@ def size(number: float) -> str:
     """Bytes with a unit of 1,024."""
     for unit in _UNITS[:-1]:
         if abs(number) < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+            return f"{rate(number)} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} {_UNITS[-1]}"
 
@@ -19,6 +19,11 @@ def size(number: float) -> str:
 def count(number: float) -> str:
     """A number with its thousands apart."""
     return f"{number:,.0f}"
+
+
+def rate(number: float) -> str:
+    """As `count`, and small ones with two digits: what takes long is not nothing a second."""
+    return f"{number:.2g}" if abs(number) < 9.5 else count(number)
 
 
 def span(seconds: float | None) -> str:

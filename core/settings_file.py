@@ -113,7 +113,7 @@ def _checked(given: Given) -> dict[str, object]:
     try:
         if given.layer == "file":
             # by way of JSON, where true is no number and 1 no text, but a text is a path
-            value = adapter.validate_json(json.dumps(given.value), strict=True)
+            value = adapter.validate_json(json.dumps(given.value, default=str), strict=True)
         else:
             value = adapter.validate_python(given.value)
     except ValidationError as error:

@@ -154,7 +154,10 @@ def _without_gaps(paces: Sequence[Pace], step: int) -> list[Pace]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLine:
-    """A worker that lives, or ended lately; `held` is what it has claimed now, the sums are of the time asked for."""
+    """A worker that lives, or ended lately; `held` is what it has claimed now, the sums are of the time asked for.
+
+    `held_back` is why it takes no work: a service is away.
+    """
 
     worker: int
     kind: str
@@ -168,6 +171,7 @@ class WorkerLine:
     failed: int
     bytes: int
     busy_seconds: float
+    held_back: str | None
 
 
 def workers(database: Database, *, minutes: float) -> list[WorkerLine]:
@@ -185,10 +189,11 @@ def workers(database: Database, *, minutes: float) -> list[WorkerLine]:
                     w.started_at, extract(epoch FROM now() - w.heartbeat_at)::float,
                     (SELECT count(*) FROM inventory.file f WHERE f.claimed_by = w.id),
                     coalesce(sum(a.files), 0)::bigint, coalesce(sum(a.failed), 0)::bigint, coalesce(sum(a.bytes), 0)::bigint,
-                    coalesce(sum(a.busy_seconds), 0)::float
+                    coalesce(sum(a.busy_seconds), 0)::float,
+                    CASE WHEN w.stopped_at IS NULL AND w.expired_at IS NULL THEN w.held_back END
                 FROM recent w
                 LEFT JOIN inventory.activity a ON a.worker_id = w.id AND a.tick_at >= now() - make_interval(secs => :seconds)
-                GROUP BY w.id, w.kind, w.pod, w.version, w.expired_at, w.stopped_at, w.started_at, w.heartbeat_at
+                GROUP BY w.id, w.kind, w.pod, w.version, w.expired_at, w.stopped_at, w.started_at, w.heartbeat_at, w.held_back
                 ORDER BY w.kind, w.pod, w.id"""),
             {"seconds": minutes * 60},
         )

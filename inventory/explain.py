@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from core.sources.urls import source_path
 from inventory import outlook
 from inventory.engine import Database
 from inventory.jobs import Job
@@ -46,6 +48,15 @@ class Explained:
     attempts: Sequence[Attempt]
     next: str
     next_at: datetime | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is at the source, as a person would type it: a path, or s3://bucket/key with the key as it is.
+
+        Bytes that are no UTF-8 are lone surrogates, as in Python's own file names.
+        """
+        place = os.fsdecode(source_path(self.job.source_url, self.path))
+        return f"s3:/{place}" if self.job.source_url.startswith("s3://") else place
 
 
 _FILE = """

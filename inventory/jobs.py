@@ -131,6 +131,8 @@ def start(
 
 def find(database: Database, name: str) -> Job | None:
     """The job of that name, or None."""
+    if "\0" in name:  # no text in Postgres has it
+        return None
     with database.begin() as connection:
         row = connection.execute(
             text(f"SELECT {_COLUMNS} FROM inventory.job WHERE name = :name"), {"name": name}

@@ -14,7 +14,7 @@ from core.paths import escape
 from scripts.dump import one_line
 from scripts.frame import Invocation
 from scripts.jobs import named, opened
-from scripts.sides import is_placed_elsewhere, names_of, source_of
+from scripts.sides import handlers_folder, loads_anything, names_of, source_of
 
 
 @click.command("audit", short_help="Compare source, inventory and iRODS, file by file.")
@@ -29,8 +29,7 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
     Sizes and stored checksums are compared, no bytes are read. What the inventory says otherwise of afterwards than before, or
     the next scan will see, is in flight and no fault. Exit code 1: something is wrong. Memory stays bounded at any size.
 
-    A character map is applied as the event handler of JOB on loader.handlers_folder has it. Where the handler gives each file a
-    target_path of its own, iRODS is not compared.
+    A character map is applied as the event handler of JOB on loader.handlers_folder has it.
     """
     from core.irods import Gateway
     from inventory.audit import Audit
@@ -39,10 +38,9 @@ def audit(invocation: Invocation, job: str, root: str | None, in_flight: bool, a
     with opened(settings.inventory) as database, ExitStack() as stack:
         chosen = named(database, job)
         source = source_of(chosen, settings)
-        loads = chosen.settings.operation != "no_op" and not is_placed_elsewhere(chosen)
-        catalogue = stack.enter_context(Gateway(settings.irods)) if loads else None
+        catalogue = stack.enter_context(Gateway(settings.irods)) if loads_anything(chosen) else None
         folder = "/".join(escape(part) for part in os.fsencode(root or "").strip(b"/").split(b"/"))
-        run = Audit(database, chosen, source, catalogue, folder, names_of(chosen, settings))
+        run = Audit(database, chosen, source, catalogue, folder, names_of(chosen, handlers_folder(settings)))
         for finding in run.findings():
             if finding.kind == "in_flight" and not in_flight:
                 continue
@@ -77,7 +75,7 @@ def _show(totals: dict[str, object]) -> None:
     click.echo(f"inventory  {sum(states.values())} files: {inventory}")
     held = f"{totals['objects']} objects, {totals['replicas']} replicas, {totals['object_bytes']} bytes"
     click.echo(
-        f"iRODS      {held if totals['irods_compared'] else 'not compared: the job loads nothing, or its handler says where'}"
+        f"iRODS      {held if totals['irods_compared'] else 'not compared: operation no_op brings nothing there'}"
     )
     for kind, meaning in KINDS.items():
         if count := found.get(kind):

@@ -19,10 +19,10 @@ from core.sources.base import KINDS
 from scripts.dump import one_line
 from scripts.frame import Invocation
 from scripts.jobs import opened
-from scripts.sides import is_placed_elsewhere, names_of
+from scripts.sides import handlers_folder, logical_path_of, names_of
 
 if TYPE_CHECKING:
-    from core.settings import Settings
+    from core.handlers.folder import HandlersFolder
     from inventory.engine import Database
     from inventory.explain import Explained
     from inventory.jobs import Job
@@ -38,18 +38,24 @@ LEVELS = {"r": "rehash", "s": "stat", "c": "catalog"}
 def explain(invocation: Invocation, path: str, name: str | None, as_json: bool) -> int:
     """Tell all about PATH: stamps, attempts, errors, checksums, pods, what happens next and when.
 
-    PATH is a path or URL at the source, a logical path in iRODS, or a path relative to the source. Exit code 1: no job knows it.
-    Where the job's event handler maps names, PATH is as at the source, and the handler is looked for on loader.handlers_folder.
+    PATH is a path or URL at the source, a logical path in iRODS, or a path relative to the source, as a person types it or as other
+    commands show it. Exit code 1: no job knows it. Where the job's event handler maps names, a logical path is found with the
+    handler on loader.handlers_folder.
     """
     from inventory.explain import explain as ask
 
     settings = invocation.settings()
+    handlers = handlers_folder(settings)
     with opened(settings.inventory) as database:
-        candidates = _candidates(database, path, name)
-        told = [ask(database, job, relative) for job, relative in candidates]
-        known = [one for one in told if one.file is not None or (one.directory or {}).get("path") == one.path]
-        for one in [one for one in known if one.file is not None] or known or told:
-            logical_path, remark = logical_path_of(one, settings)
+        told = [
+            [ask(database, job, relative) for relative in ways]
+            for job, ways in _candidates(database, path, name, handlers)
+        ]
+        # of each job the file that is meant, else the directory, else the first of what may have been meant
+        best = [next(filter(_is_file, ways), next(filter(_is_known, ways), ways[0])) for ways in told]
+        known = [one for one in best if _is_known(one)]
+        for one in [one for one in known if _is_file(one)] or known or best:
+            logical_path, remark = logical_path_of(one, handlers)
             if as_json:
                 click.echo(json.dumps(as_dict(one, logical_path, remark), default=_text))
             else:
@@ -57,60 +63,85 @@ def explain(invocation: Invocation, path: str, name: str | None, as_json: bool) 
     return 0 if known else 1
 
 
-def logical_path_of(told: Explained, settings: Settings) -> tuple[str | None, str | None]:
-    """What a path is called in iRODS, None where only the job's event handler knows, and a remark about that."""
-    job = told.job
-    if is_placed_elsewhere(job):
-        return None, "the job's event handler says for each file where its object goes"
-    try:
-        names = names_of(job, settings)
-    except UsageError as error:
-        return None, f"its name there is mapped by the job's event handler, which is not at hand: {error}"
-    path = f"{job.target_collection.rstrip('/')}/{names(told.path) if names else told.path}".rstrip("/")
-    if names is None or told.file is not None:
-        return path, None
-    return (
-        path,
-        "names there are mapped; the AVU irods::automated_ingest::character_map of an object has its path at the source",
-    )
+def _is_file(told: Explained) -> bool:
+    return told.file is not None
 
 
-def _candidates(database: Database, path: str, name: str | None) -> list[tuple[Job, str]]:
-    """The jobs that the path may belong to, each with the escaped path relative to its source. Raises UsageError."""
+def _is_known(told: Explained) -> bool:
+    return told.file is not None or (told.directory or {}).get("path") == told.path
+
+
+def _candidates(
+    database: Database, path: str, name: str | None, handlers: HandlersFolder
+) -> list[tuple[Job, list[str]]]:
+    """The jobs that the path may belong to, each with the escaped paths relative to its source that may be meant. Raises
+    UsageError."""
     from inventory import jobs
 
     every = [job for job in jobs.listed(database) if name is None or job.name == name]
     if name is not None and not every:
         raise UsageError(f"there is no job {name!r}", "see `ingest job list`")
     found = [
-        (job, way) for job in every if (relative := relative_to(job, path)) is not None for way in _ways(path, relative)
+        (job, list(dict.fromkeys([*_mapped_ways(database, job, path, handlers), *ways_of(job, path)]))) for job in every
     ]
-    if not found:
+    if not any(ways for _, ways in found):
         raise UsageError(f"{path} lies below no job's source or collection", "see `ingest job list`")
-    return found
+    return [(job, ways) for job, ways in found if ways]
 
 
-def _ways(path: str, relative: str) -> list[str]:
-    """The paths that are meant: an object that shares its key with a prefix has a mark of its own at the end."""
-    return [f"{relative}{keys.SLASH}", relative] if path.startswith("s3://") and relative else [relative]
+def _mapped_ways(database: Database, job: Job, path: str, handlers: HandlersFolder) -> list[str]:
+    """What a logical path stands for where the job's event handler maps names, and is at hand."""
+    from inventory.mapped import original
 
-
-def relative_to(job: Job, path: str) -> str | None:
-    """The escaped path relative to a job's source of what a person named; None when it does not belong to the job."""
     logical = _below(path.rstrip("/"), job.target_collection.rstrip("/"))
-    if logical is not None:
-        return logical
-    if path.startswith("s3://"):  # a key is written as it is, without quoting
+    if not logical:
+        return []
+    try:
+        names = names_of(job, handlers)
+    except UsageError:
+        return []
+    found = original(database, job, logical, names) if names is not None else None
+    return [] if found is None else [found]
+
+
+def ways_of(job: Job, path: str) -> list[str]:
+    """The escaped paths relative to a job's source that a person may have meant, the likeliest first; none: it is not the job's."""
+    ways = [_below(path.rstrip("/"), job.target_collection.rstrip("/"))]
+    if job.source_url.startswith("s3://"):
+        ways += _ways_of_key(job, path)
+    elif path.startswith("file://"):
+        ways.append(_inside(job, unquote_to_bytes(urlsplit(path).path)))
+    elif "://" not in path:
+        if not path.startswith("/"):
+            ways += [_escaped(os.fsencode(path).strip(b"/")), path.strip("/")]
+        ways.append(_inside(job, os.fsencode(os.path.abspath(path))))
+    return [way for way in ways if way is not None and _is_text(way)]
+
+
+def _is_text(path: str) -> bool:
+    """Whether it can be a path in the inventory: what a person types may be bytes that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def _ways_of_key(job: Job, path: str) -> list[str | None]:
+    """A key is written as it is, without quoting; an object that shares its key with a prefix has a mark of its own at the end."""
+    if path.startswith("s3://"):
         key = _below(path, job.source_url.rstrip("/"))
-        return key if key is None else keys.path_of(key) if key else ""
-    if "://" in path or path.startswith("/"):
-        if not job.source_url.startswith("file://") or not path.startswith(("file://", "/")):
-            return None
-        given = unquote_to_bytes(urlsplit(path).path) if path.startswith("file://") else os.fsencode(path)
-        inside = _below_bytes(given, unquote_to_bytes(urlsplit(job.source_url).path))
     else:
-        inside = os.fsencode(path).strip(b"/")
-    return None if inside is None else "/".join(escape(part) for part in inside.split(b"/"))
+        key = None if "://" in path or path.startswith("/") else path
+    if not key:
+        return [key]
+    name, directory = keys.path_of(key), keys.path_of(key.rstrip("/"))
+    return [f"{name}{keys.SLASH}", name, directory, path.strip("/") if key == path else None]
+
+
+def _inside(job: Job, path: bytes) -> str | None:
+    inside = _below_bytes(path, unquote_to_bytes(urlsplit(job.source_url).path))
+    return None if inside is None else _escaped(inside)
+
+
+def _escaped(path: bytes) -> str:
+    return "/".join(escape(part) for part in path.split(b"/"))
 
 
 def _below(path: str, root: str) -> str | None:
@@ -133,7 +164,7 @@ def as_dict(told: Explained, logical_path: str | None, remark: str | None) -> di
         "job": job.name,
         "job_state": job.state,
         "path": told.path,
-        "source": f"{job.source_url.rstrip('/')}/{told.path}",
+        "source": told.place,
         "logical_path": logical_path,
         "logical_path_remark": remark,
         "operation": job.settings.operation,
@@ -150,14 +181,13 @@ def _text(value: object) -> str:
 
 
 def _show(told: Explained, logical_path: str | None, remark: str | None) -> None:
-    whole = as_dict(told, logical_path, remark)
     click.echo(click.style(one_line(told.path or "(the source's root)"), bold=True))
     rows = [("job", f"{told.job.name}, {told.job.state}, {told.job.settings.operation}")]
-    rows += [("source", str(whole["source"])), ("iRODS", "; ".join(filter(None, (logical_path, remark))))]
+    rows += [("source", told.place), ("iRODS", "; ".join(filter(None, (logical_path, remark))))]
     rows += _file_rows(told.file) if told.file is not None else []
     rows += _directory_rows(told.directory) if told.directory is not None else []
     for key, value in rows:
-        click.echo(f"  {key:<10} {one_line(value)}")
+        click.echo(f"  {key:<10} {_printable(one_line(value))}")
     for attempt in told.attempts:
         which = (
             f"attempt {attempt.attempt}{', the last' if attempt.permanent else ''} of generation {attempt.generation}"
@@ -212,6 +242,11 @@ def _directory_rows(directory: dict[str, object]) -> list[tuple[str, str]]:
         ("directory", f"{directory['path'] or '/'} is {directory['state']}, {scanned}"),
         ("collection", made),
     ]
+
+
+def _printable(line: str) -> str:
+    """Bytes that are no UTF-8 as \\xNN."""
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _when(stamp: object) -> str:

@@ -17,7 +17,7 @@ from scripts.frame import Invocation
 from scripts.jobs import named, opened
 from scripts.output import written
 from scripts.report_html import write_html
-from scripts.sides import is_placed_elsewhere, source_of
+from scripts.sides import loads_anything, source_of
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -32,13 +32,14 @@ CSV_COLUMNS = ("record", "files", *COLUMNS)
 
 @dataclass
 class Witnesses:
-    """What source and catalogue say of a job; None where they were not asked."""
+    """What source and catalogue say of a job; None where they were not asked, and then `unasked` says why not."""
 
     source: SourceTotals | None
     catalogue: dict[str, tuple[int, int]] | None
+    unasked: dict[str, str]
 
 
-@click.command("report", short_help="Write a job's summary and every file, with totals that add up.")
+@click.command("report", short_help="Write a job's summary and files, with totals that add up.")
 @click.argument("job")
 @click.option(
     "--format", "form", type=click.Choice(("html", "csv", "jsonl")), default="html", show_default=True, help="How."
@@ -56,8 +57,8 @@ def report(
     """Write the report of JOB: summary, failures with hints, and every file, all as of one instant.
 
     It is signed by counts: the rows written, the progress table, a listing of the source, and the good replicas that iRODS
-    counts below the collection. Exit code 1: they do not agree, `ingest audit` says where. Written as a stream; a file has its
-    name only once it is whole. A csv has records file, state, failure and check.
+    counts below the collection. What was not asked is named. Exit code 1: they do not agree, `ingest audit` says where. Written
+    as a stream; a file has its name only once it is whole. A csv has records file, state, failure and check.
     """
     from inventory.report import snapshot
 
@@ -70,9 +71,9 @@ def report(
             checks = checks_of(made, witnesses)
     agree = all(check["agrees"] for check in checks)
     if output is not None:
-        click.echo(
-            f"{output}: {made.total()[0]} files; " + ("all counts agree" if agree else "the counts do not agree")
-        )
+        said = ["all counts agree" if agree else "the counts do not agree"]
+        said += [f"{what} {why}" for what, why in witnesses.unasked.items()]
+        click.echo(f"{output}: {made.total()[0]} files; {'; '.join(said)}")
     return 0 if agree else 1
 
 
@@ -81,13 +82,20 @@ def _ask(database: Database, job: Job, settings: Settings, source: bool, catalog
     from core.sources.totals import totals
 
     counted = listed = None
-    if source:
+    unasked = {}
+    if not source:
+        unasked["source"] = "not asked, by --no-source"
+    else:
         of_job = source_of(job, settings)
         listed = totals(of_job) if job.settings.manifest is None else _named(database, job, of_job)
-    if catalogue and job.settings.operation != "no_op" and not is_placed_elsewhere(job):
+    if not catalogue:
+        unasked["good replicas in iRODS"] = "not asked, by --no-catalogue"
+    elif not loads_anything(job):
+        unasked["good replicas in iRODS"] = "not asked: operation no_op brings nothing there"
+    else:
         with Gateway(settings.irods) as gateway:
             counted = gateway.tally(job.target_collection)
-    return Witnesses(listed, counted)
+    return Witnesses(listed, counted, unasked)
 
 
 def _named(database: Database, job: Job, source: Source) -> SourceTotals:
@@ -162,6 +170,7 @@ def _write_jsonl(report: Report, witnesses: Witnesses, out: TextIO) -> None:
             for resource, (count, held) in (witnesses.catalogue or {}).items()
         },
         "checks": checks_of(report, witnesses),
+        "unchecked": witnesses.unasked,
     }
     out.write(json.dumps({"summary": summary}, default=str) + "\n")
 
@@ -187,3 +196,5 @@ def _write_csv(report: Report, witnesses: Witnesses, out: TextIO) -> None:
             {"record": "check", "state": agrees, "files": check["files"], "size": check["bytes"], "job": job,
              "path": check["what"], "message": message}
         )  # fmt: skip
+    for what, why in witnesses.unasked.items():
+        table.writerow({"record": "check", "state": "unchecked", "job": job, "path": what, "message": why})

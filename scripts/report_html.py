@@ -70,6 +70,8 @@ def write_html(report: Report, witnesses: Witnesses, out: TextIO) -> None:
         ("what", "files", "bytes", "against", "files", "bytes", "agree"),
         ([*list(check.values())[:-1], "yes" if check["agrees"] else "NO"] for check in checks),
     )
+    for what, why in witnesses.unasked.items():
+        out.write(f"<p>{escape(what)}: {escape(why)}.</p>\n")
     if witnesses.catalogue is not None:
         rows = [(name, count, held) for name, (count, held) in sorted(witnesses.catalogue.items())]
         _table(out, "Good replicas in iRODS by resource", ("resource", "replicas", "bytes"), rows)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import click
 
 from core.errors import Unavailable, UsageError
-from core.settings import WebSettings
+from core.settings import Settings, WebSettings
 from scripts.frame import Invocation
+from scripts.sides import handlers_folder, logical_path_of
+
+if TYPE_CHECKING:
+    from inventory.explain import Explained
+    from inventory.web.pages import LogicalPath
 
 
 @click.command("serve")
@@ -48,6 +55,7 @@ def serve(invocation: Invocation, address: str | None, port: int | None) -> None
         start,
         access,
         cache(partial(open_source, s3=settings.s3)),
+        _logical_paths(settings),
         body_bytes=settings.web.max_body_bytes,
         requests_per_minute=settings.web.requests_per_minute,
     )
@@ -57,6 +65,17 @@ def serve(invocation: Invocation, address: str | None, port: int | None) -> None
     click.echo(f"http://{shown}:{number}/ {'' if access.can_control else '(read-only)'}".rstrip())
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
     server.run(sockets=[listener])
+
+
+def _logical_paths(settings: Settings) -> LogicalPath:
+    """What says how files are called in iRODS; an event handler is loaded once, by one thread."""
+    handlers, one_at_a_time = handlers_folder(settings), threading.Lock()
+
+    def logical_path(told: Explained) -> tuple[str | None, str | None]:
+        with one_at_a_time:
+            return logical_path_of(told, handlers)
+
+    return logical_path
 
 
 def _listener(settings: WebSettings) -> socket.socket:

@@ -20,7 +20,7 @@ from core.errors import SchemaError, Unavailable, UsageError
 from inventory.engine import Database
 from inventory.web.access import Access, Limits
 from inventory.web.answers import problem
-from inventory.web.pages import Pages
+from inventory.web.pages import LogicalPath, Pages
 from inventory.web.rest import Rest, SourceOf, Start, refused
 
 HERE = Path(__file__).parent
@@ -31,13 +31,14 @@ def create_app(
     start: Start,
     access: Access,
     source_of: SourceOf,
+    logical_path: LogicalPath,
     *,
     body_bytes: int = 65_536,
     requests_per_minute: int = 600,
 ) -> Starlette:
     """The whole site. `start` is how a job is started, with all the checks of the command line, `source_of` what is
-    behind its URL; `database` is closed with it."""
-    rest, pages = Rest(database, start, access, source_of), Pages(database, access)
+    behind its URL, `logical_path` how a file of it is called in iRODS; `database` is closed with it."""
+    rest, pages = Rest(database, start, access, source_of), Pages(database, access, logical_path)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -22,6 +23,8 @@ ALIASES = {"root": "source", "target": "collection", "interval": "rescan_seconds
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 """What a job may be called."""
 _TEXT = r"^[^\x00]+$"
+ANY_TEXT = r"^[^\x00]*$"
+"""No text in Postgres has U+0000."""
 _LONGEST_ERROR = 300
 
 
@@ -223,6 +226,21 @@ class Problem(Shape):
     hint: str
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML that says what JSON can: a date is a text. Without aliases, by which a small body becomes a tree without an end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not taken")
+        return super().compose_node(parent, index)
+
+
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def parse(body: bytes, content_type: str) -> dict[str, Any]:
     """The mapping in a body; {} for an empty one. Raises UsageError, TypeError for a content type we do not know."""
     kind = content_type.partition(";")[0].strip().lower() or "application/yaml"
@@ -230,7 +248,7 @@ def parse(body: bytes, content_type: str) -> dict[str, Any]:
         raise TypeError(kind)
     try:
         text = body.decode("utf-8")
-        found = json.loads(text) if kind == "application/json" and text.strip() else yaml.safe_load(text)
+        found = json.loads(text) if kind == "application/json" and text.strip() else yaml.load(text, _Plain)
     except UnicodeDecodeError:
         raise UsageError("the body is not UTF-8", "send YAML or JSON in UTF-8") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -240,7 +258,26 @@ def parse(body: bytes, content_type: str) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UsageError("the body is not an object", "send `key: value` lines or a JSON object")
+    if (problem := _problem(found)) is not None:
+        raise UsageError(f"the body has {problem}", "send what JSON can say, without U+0000")
     return found
+
+
+def _problem(found: object) -> str | None:
+    """What is within that cannot be kept: texts that Postgres or UTF-8 have not, and values that only YAML has."""
+    left = [found]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            if "\0" in one or (not one.isascii() and re.search("[\ud800-\udfff]", one)):
+                return "a text with U+0000 or half a character"
+        elif isinstance(one, Mapping):
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            left += one
+        elif one is not None and not isinstance(one, int | float):
+            return f"a {type(one).__name__}"
+    return None
 
 
 def job_start(found: Mapping[str, Any], name: str | None = None) -> tuple[str | None, str, str, dict[str, object]]:

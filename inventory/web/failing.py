@@ -28,6 +28,8 @@ def classes_of(database: Database, job: str) -> list[FailureClass]:
 
 def files_of(database: Database, job: str, error: str | None, limit: int) -> list[FailedFile]:
     """The first `limit` files of one class of failure, or of all."""
+    if error and "\0" in error:  # no text in Postgres has it
+        return []
     chosen = Wanted(job=job, states=SHOWN, errors=[error] if error else ())
     return [_file(one) for one in islice(failures.failures(database, chosen), limit)] if limit else []
 

@@ -21,6 +21,7 @@ _OF_ONE_JOB = (
     "stopJob",
     "tellJob",
 )
+_SENT = ("JobStart", "NamedJobStart", "Change", "Retry")
 _PLACE = "#/components/schemas/{model}"
 _NAME = {
     "name": "name",
@@ -48,6 +49,8 @@ def document() -> dict[str, Any]:
         bodies.Problem,
     )
     _, definitions = models_json_schema([(shape, "validation") for shape in shapes], ref_template=_PLACE)
+    for name in _SENT:
+        _without_nul(definitions["$defs"][name])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -61,6 +64,16 @@ def document() -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _without_nul(schema: object) -> None:
+    """Say of all texts within that U+0000 is not in them, where nothing more is said of them."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "string" and not {"enum", "const", "format", "pattern"} & schema.keys():
+            schema["pattern"] = bodies.ANY_TEXT
+        schema = list(schema.values())
+    for one in schema if isinstance(schema, list) else ():
+        _without_nul(one)
 
 
 def _paths() -> dict[str, Any]:

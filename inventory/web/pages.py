@@ -19,15 +19,18 @@ from core import hints, readable
 from core.errors import UsageError
 from inventory import activity, jobs, queries
 from inventory.engine import Database
-from inventory.explain import explain
+from inventory.explain import Explained, explain
 from inventory.jobs import Job
 from inventory.standing import Standing, standings
 from inventory.web import charts
 from inventory.web.access import COOKIE, Access, is_same_origin
-from inventory.web.counted import ClassCounts
+from inventory.web.bodies import FailedFile, FailureClass
 from inventory.web.failing import MOST_FILES, classes_of, files_of
+from inventory.web.shared import Kept, Shared
 from inventory.web.trace import trace
 
+LogicalPath = Callable[[Explained], tuple[str | None, str | None]]
+"""What a file is called in iRODS, None where nobody here can say, and a remark about that."""
 MINUTES = (15, 60, 360, 1440, 2880)
 """The stretches of time a chart can show."""
 SIGNED_IN_SECONDS = 12 * 3600
@@ -45,6 +48,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "size": readable.size,
         "count": readable.count,
+        "rate": readable.rate,
         "span": readable.span,
         "moment": readable.moment,
         "part": lambda text: quote(text, safe=""),
@@ -55,10 +59,14 @@ def _environment() -> Environment:
 class Pages:
     """Handlers of what a browser asks for."""
 
-    def __init__(self, database: Database, access: Access) -> None:
+    def __init__(self, database: Database, access: Access, logical_path: LogicalPath) -> None:
         self._database = database
         self._access = access
-        self._counts = ClassCounts(lambda job: classes_of(database, job))
+        self._logical_path = logical_path
+        self._counts: Shared[str, list[FailureClass]] = Shared(lambda job: classes_of(database, job))
+        self._files: Shared[tuple[str, str | None], list[FailedFile]] = Shared(
+            lambda wanted: files_of(database, wanted[0], wanted[1], MOST_FILES), at_once=2
+        )
         self._templates = _environment()
 
     def routes(self) -> list[Route]:
@@ -118,8 +126,14 @@ class Pages:
         def look() -> dict[str, Any] | None:
             if jobs.find(self._database, name) is None:
                 return None
-            files = files_of(self._database, name, error, MOST_FILES)
-            return {"name": name, "error": error, "counted": self._counts.of(name), "files": files, "most": MOST_FILES}
+            counted = self._counts.of(name)
+            return {
+                "name": name,
+                "error": error,
+                "counted": counted,
+                "found": self._files_of(name, error, counted),
+                "most": MOST_FILES,
+            }
 
         return await self._page(request, "failures.html", look)
 
@@ -132,7 +146,9 @@ class Pages:
             if job is None or "\0" in path:
                 return None
             told = explain(self._database, job, path)
-            return {"name": name, "told": told, "hints": {one.error: hints.advice(one.error) for one in told.attempts}}
+            place = told.place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            advice = {one.error: hints.advice(one.error) for one in told.attempts}
+            return {"name": name, "told": told, "place": place, "irods": self._logical_path(told), "hints": advice}
 
         return await self._page(request, "file.html", look)
 
@@ -200,11 +216,21 @@ class Pages:
         answer.delete_cookie(COOKIE)
         return answer
 
+    def _files_of(
+        self, job: str, error: str | None, counted: Kept[list[FailureClass]] | None
+    ) -> Kept[list[FailedFile]] | None:
+        """The files of a class, or of all; a class that nothing fails with is not searched for."""
+        if counted is None:
+            return None
+        if error is not None and error not in {one.error for one in counted.value}:
+            return Kept([], counted.at, counted.keep_until)
+        return self._files.of((job, error))
+
     def _charts(self, job: str | None, minutes: float) -> list[Markup]:
         now = datetime.now(UTC)
         paces = activity.paces(self._database, minutes=minutes, job=job)
         files = charts.rates(
-            paces, now, minutes, "Files a second", lambda pace: pace.files_per_second, readable.count, 1000
+            paces, now, minutes, "Files a second", lambda pace: pace.files_per_second, readable.rate, 1000
         )
         data = charts.rates(
             paces, now, minutes, "Bytes a second", lambda pace: pace.bytes_per_second, readable.size, 1024

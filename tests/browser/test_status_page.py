@@ -103,6 +103,22 @@ def test_a_keyboard_reaches_everything_and_the_first_stop_skips_the_navigation(p
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
 
 
+def test_it_stands_still_under_a_keyboard_and_when_it_is_asked_to(page: Page, world: World, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    page.goto("/workers")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    hour = page.get_by_role("link", name="1 h", exact=True)
+    hour.focus()
+    page.wait_for_timeout(6000)  # it would have asked by now
+    expect(hour).to_be_focused()
+    page.get_by_role("button", name="Hold still").click()
+    page.wait_for_timeout(6000)
+    assert asked == []
+    with page.expect_request("**/workers"):
+        page.get_by_role("button", name="Hold still").click()
+
+
 def test_dark_is_dark(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 27)"

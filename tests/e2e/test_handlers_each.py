@@ -236,6 +236,11 @@ def test_each_file_has_its_user_resource_and_path(
         world.stop()
         assert world.counts() == {"verified": 22}, world.lines()
         assert world.physical_path("placed") == Path(elsewhere, "placed")
+        # only the bytes are elsewhere: iRODS is compared as ever
+        summary = json.loads(world.ingest("report", "job", "--json").stdout.splitlines()[-1])["summary"]
+        assert [check["what"] for check in summary["checks"] if check["agrees"]][2:] == ["good replicas in iRODS"]
+        audited = json.loads(world.ingest("audit", "job", "--json").stdout.splitlines()[-1])["summary"]
+        assert (audited["irods_compared"], audited["objects"], audited["faults"]) == (True, 22, 0)
     with world.irods() as session:
         shown = {
             path: (found.owner_name, {replica.resc_hier.split(";")[0] for replica in found.replicas})
@@ -319,6 +324,8 @@ def test_mapped_names_and_the_shipped_metadata_examples(world: World, source: Pa
     assert json.loads(world.ingest("explain", str(odd), "--job", "mapped", "--json").stdout)["logical_path"].endswith(
         f"/{path}"
     )
+    found = json.loads(world.ingest("explain", f"{world.target}/{path}", "--json").stdout)
+    assert (found["source"], found["file"]["state"]) == (str(odd), "verified")
     odd.write_bytes(b"changed, and longer")
     assert world.ingest("job", "rescan", "mapped").returncode == 0
     eventually("it is loaded again", lambda: world.lines(job="mapped")["a folder/odd: name!.txt"].generation == 2)

@@ -76,6 +76,10 @@ def test_every_report_adds_up_to_the_file(finished: World, source: Path, tmp_pat
     assert summary["bytes"] == sum(row["size"] for row in rows)
     assert all(check["agrees"] for check in summary["checks"]), summary["checks"]
     assert [check["what"] for check in summary["checks"]] == ["rows written", "source", "good replicas in iRODS"]
+    assert summary["unchecked"] == {}
+    unasked = lines_of(world.ingest("report", "job", "--json", "--no-source", "--no-catalogue").stdout)[-1]["summary"]
+    assert [check["what"] for check in unasked["checks"]] == ["rows written"]
+    assert set(unasked["unchecked"]) == {"source", "good replicas in iRODS"}
     [failed] = [group for group in summary["failures"] if group["dead"]]
     assert (failed["error"], failed["dead"]) == ("path_too_long", 2)
     assert "rename" in failed["hint"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
+from core.handlers.names import CharacterMap
 from core.outcome import Dead, Done, Retry, Skipped
 from core.sources.base import Entry
 from inventory import jobs
 from inventory.claims import Result
 from inventory.explain import Explained, explain
+from inventory.mapped import original
 from inventory.workers import Lease
-from scripts.explain import relative_to
+from scripts.explain import ways_of
 from tests.integration.inventory_world import World
 
 
@@ -66,6 +69,7 @@ def test_a_settling_file_says_so(world: World) -> None:
         ("file:///data/run%207/d/f", "d/f"),
         ("/tempZone/home/rods/d/f", "d/f"),
         ("/tempZone/home/rods", ""),
+        ("/data/run 7//d/../d/f", "d/f"),
         ("d/f", "d/f"),
         ("/data/run 77/f", None),
         ("s3://bucket/f", None),
@@ -74,13 +78,13 @@ def test_a_settling_file_says_so(world: World) -> None:
 )
 def test_a_path_is_known_by_all_its_names(world: World, given: str, relative: str | None) -> None:
     job = replace(world.job, source_url="file:///data/run%207")
-    assert relative_to(job, given) == relative
+    assert ways_of(job, given)[:1] == ([] if relative is None else [relative])
 
 
 @pytest.mark.parametrize(
     ("given", "relative"),
     [
-        ("s3://bucket/run [7/a#b?c%d", "a#b?c%d"),
+        ("s3://bucket/run [7/a#b?c%d", "a#b?c%d%2F"),
         ("s3://bucket/run [7", ""),
         ("s3://bucket/run [77/f", None),
         ("file:///run/f", None),
@@ -90,7 +94,41 @@ def test_a_path_is_known_by_all_its_names(world: World, given: str, relative: st
 )
 def test_a_key_is_no_url(world: World, given: str, relative: str | None) -> None:
     job = replace(world.job, source_url="s3://bucket/run [7")
-    assert relative_to(job, given) == relative
+    assert ways_of(job, given)[:1] == ([] if relative is None else [relative])
+
+
+def test_what_commands_show_and_what_a_shell_completes_is_known_too(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = replace(world.job, source_url=f"file://{tmp_path}/files")
+    assert ways_of(here, "bad%FF") == ["bad%25FF", "bad%FF"]  # a name of these letters, or one that was escaped
+    assert "d/f" in ways_of(here, "files/d/f")
+    bucket = replace(world.job, source_url="s3://bucket/run")
+    assert ways_of(bucket, "a//b")[:2] == ["a/%2F/b%2F", "a/%2F/b"]  # an object beside a prefix of its key, or any
+    assert "d" in ways_of(bucket, "s3://bucket/run/d/")
+    assert "a/%2F/b" in ways_of(bucket, "a/%2F/b")
+
+
+def test_where_it_is_at_the_source_is_told_as_a_person_types_it(world: World) -> None:
+    def place(url: str, path: str) -> str:
+        return replace(told(world, path), job=replace(world.job, source_url=url)).place
+
+    assert place("s3://bucket/run 7", "a%2520b/%2F/c%2F") == "s3://bucket/run 7/a%20b//c"
+    assert place("s3://bucket", "") == "s3://bucket/"
+    assert place("file:///data/run%207", "bad%FF") == "/data/run 7/bad\udcff"
+
+
+def test_a_name_in_irods_is_found_where_names_are_mapped(world: World) -> None:
+    directories = ["a b", "a b/c", "a b-c", "a b0", "plain"]
+    world.scan([Entry(path, "d", 0, 1) for path in directories if "/" not in path] + [Entry("f: g", "f", 1, 1)])
+    world.scan([Entry("c", "d", 0, 1)], "a b")
+    world.scan([Entry("x y", "f", 1, 1), Entry("plain", "f", 1, 1)], "a b/c")
+    mapping = CharacterMap({" ": "_", ":": "_"})
+    for path in ("f: g", "a b/c/x y", "a b/c/plain", *directories):
+        assert original(world.database, world.job, mapping.path(path), mapping.path) == path
+    for path in ("none", "plain/none", "none/x", "a b/c/x_y"):
+        assert original(world.database, world.job, path, mapping.path) is None
 
 
 def test_a_service_that_is_away_holds_it_back(world: World) -> None:

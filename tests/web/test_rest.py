@@ -89,6 +89,11 @@ def test_broken_bodies(operator: httpx.Client) -> None:
         (b"{", "application/json", 400),
         (b"a: [", "application/yaml", 400),
         (b"\xff", "application/yaml", 400),
+        (b"states: &all [*all]", "application/yaml", 400),
+        (b"source: /\ncollection: /tempZone/x\noperation: 2001-01-01", "application/yaml", 400),
+        (b"source: /\ncollection: /tempZone/x\noperation: !!set {a}", "application/yaml", 400),
+        (b'{"source": "/\\u0000", "collection": "/tempZone/x"}', "application/json", 400),
+        (b'{"source": "/\\ud800", "collection": "/tempZone/x"}', "application/json", 400),
         (b"a=b", "application/x-www-form-urlencoded", 415),
         (b"x" * 70_000, "application/yaml", 413),
     ):
@@ -146,6 +151,7 @@ def test_what_is_not_there_is_said_in_json(client: httpx.Client, operator: httpx
     assert (answer.status_code, answer.json()["error"]) == (405, "method not allowed")
     assert "GET" in answer.headers["Allow"]
     assert client.get("/nowhere").json()["error"] == "not found"
+    assert [client.get(f"/{place}/%00").status_code for place in ("job", "jobs")] == [404, 404]
 
 
 def test_an_inventory_that_is_away_is_an_answer(environment: dict[str, str]) -> None:

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from core.errors import Unavailable
-from inventory.web import counted
+from inventory.web import shared
 from inventory.web.bodies import FailureClass
-from inventory.web.counted import ClassCounts, Counted
+from inventory.web.shared import Kept, Shared
 
 
 def a_class(dead: int) -> FailureClass:
@@ -33,23 +33,23 @@ class Inventory:
         return [a_class(number)]
 
 
-def dead(found: Counted | None) -> int | None:
-    return None if found is None else found.classes[0].dead
+def dead(found: Kept[list[FailureClass]] | None) -> int | None:
+    return None if found is None else found.value[0].dead
 
 
 def test_a_quick_count_is_made_for_each_look() -> None:
     inventory = Inventory()
     inventory.may_go_on.release(2)
-    counts = ClassCounts(inventory.count, patience_seconds=30)
+    counts = Shared(inventory.count, patience_seconds=30)
     assert [dead(counts.of("job")), dead(counts.of("job"))] == [1, 2]
 
 
 def test_many_who_look_at_a_slow_count_cause_one_and_get_the_last_one_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(counted, "FREE_SECONDS", -1.0)  # whatever it takes it is kept, if only for ten times as long
+    monkeypatch.setattr(shared, "FREE_SECONDS", -1.0)  # whatever it takes it is kept, if only for ten times as long
     inventory = Inventory()
-    counts = ClassCounts(inventory.count, patience_seconds=0.01)
+    counts = Shared(inventory.count, patience_seconds=0.01)
     assert [dead(counts.of("job")) for _ in range(5)] == [None] * 5
     assert inventory.asked == 1
     inventory.may_go_on.release()
@@ -67,7 +67,18 @@ def test_an_error_is_told_to_who_waits_and_the_next_look_tries_again() -> None:
             raise answer
         return answer
 
-    counts = ClassCounts(count, patience_seconds=30)
+    counts = Shared(count, patience_seconds=30)
     with pytest.raises(Unavailable):
         counts.of("job")
     assert dead(counts.of("job")) == 7
+
+
+def test_only_so_many_answers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "FREE_SECONDS", -1.0)
+    monkeypatch.setattr(shared, "SHARE", 1e-9)  # kept for ever
+    monkeypatch.setattr(shared, "KEPT", 2)
+    asked: list[str] = []
+    answers: Shared[str, None] = Shared(asked.append, patience_seconds=30)
+    for question in ("a", "b", "a", "c", "a", "b"):
+        assert answers.of(question) is not None
+    assert asked == ["a", "b", "c", "b"]
