@@ -134,6 +134,9 @@ def _mounted(deployments: dict[str, Any], core: client.CoreV1Api, namespace: str
             script = "make_secrets.sh" if kind == "Secret" else "make_configmap.sh"
             hint = f"make it, with scripts/{script} or with the overlay"
             yield Check(PART, f"{kind} {name}", "FAIL", f"does not exist in namespace {namespace}", hint)
+        elif found is None:
+            hint = f"see for yourself: kubectl get {kind.lower()} {name} -n {namespace}"
+            yield Check(PART, f"{kind} {name}", "WARN", "pods wait, and we may not look whether it is there", hint)
 
 
 def _needs(volume: Any) -> Iterator[tuple[str, str]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import yaml
 from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 
 from core.errors import UsageError
 
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_MISSHAPEN = (AttributeError, KeyError, TypeError, ValueError)
+"""What the client's library raises for a kubeconfig that is YAML, and none."""
 REQUEST_SECONDS = (5.0, 30.0)
 """How long connecting and answering may take."""
 
@@ -30,8 +33,9 @@ def configured(kubeconfig: Path | None = None) -> tuple[client.Configuration, st
             config.load_kube_config(file, client_configuration=configuration)
             _, context = config.list_kube_config_contexts(file)
             namespace = context["context"].get("namespace", "default")
-    except (ConfigException, OSError) as error:
+    except (ConfigException, OSError, yaml.YAMLError, *_MISSHAPEN) as error:
         hint = "run it in a pod, or set KUBECONFIG or compute.kubeconfig"
-        raise UsageError(f"there is no cluster to ask: {error}", hint) from None
+        words = f"{'the kubeconfig is none: ' * isinstance(error, _MISSHAPEN)}{' '.join(str(error).split())}"
+        raise UsageError(f"there is no cluster to ask: {words}", hint) from None
     configuration.retries = False
     return configuration, namespace
