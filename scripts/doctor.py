@@ -68,7 +68,7 @@ PARTS: dict[str, Callable[[Patient], Iterator[Check]]] = {
 """What can be looked at, in order. A part that raises an IngestError has failed; one that does not apply says nothing."""
 
 
-@click.command("doctor", short_help="Check Postgres, iRODS, source and cluster; say what to change.")
+@click.command("doctor", short_help="Check Postgres, iRODS, source, cluster; say what to change.")
 @click.argument("source", required=False)
 @click.option("--job", help="Take source, collection and settings from this job.")
 @click.option("--only", "only", multiple=True, type=click.Choice(list(PARTS)), help="Only this part; may be repeated.")

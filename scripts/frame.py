@@ -32,12 +32,12 @@ class Invocation:
         return self.load(overrides).settings
 
 
-LINE = 66
-"""What fits on a terminal of 80 columns beside the name of a command."""
+WIDTH = 80
+"""The columns of a terminal, on which the help of `ingest` is one screen of 24 lines with room for the next prompt."""
 
 
 class Sections(click.Group):
-    """A group whose help lists its commands by what they are for."""
+    """A group whose help lists its commands by what they are for, without a line that could be spared."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own signature, passed on
@@ -49,20 +49,24 @@ class Sections(click.Group):
         self.add_command(command)
         self.sections.setdefault(section, []).append(command.name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, names in self.sections.items():
-            with formatter.section(title):
-                formatter.write_dl([_row(self.commands[name]) for name in names])
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_usage(ctx, formatter)
+        formatter.write(f"{self.help}\n\n")
+        titles, names = (max(map(len, words)) for words in (self.sections, self.commands))
+        for title, listed in self.sections.items():
+            for number, name in enumerate(listed):
+                head = f"{'' if number else title + ':':<{titles + 2}}{name:<{names + 2}}"
+                formatter.write(f"{head}{_said(self.commands[name], WIDTH - len(head))}\n")
+        formatter.write(f"{self.epilog}\n")
 
 
-def _row(command: click.Command) -> tuple[str, str]:
-    """Return (name, one line) of a command; a group's line names its commands where there is room for them."""
-    assert command.name
+def _said(command: click.Command, room: int) -> str:
+    """A line on a command; a group's names its commands where there is room for them."""
     said = command.get_short_help_str(limit=200)
     if not isinstance(command, click.Group):
-        return command.name, said
+        return said
     with_names = f"{said.removesuffix('.')}: {', '.join(command.commands)}."
-    return command.name, with_names if len(with_names) <= LINE else said
+    return with_names if len(with_names) <= room else said
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:

@@ -37,18 +37,22 @@ def _program_version() -> str:
         return "not installed"
 
 
-@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_EPILOG = """\
+Options: --config PATH (settings), --debug (tracebacks), --version, -h, --help
+Exit codes: 0 done, 1 failed, 2 bad input, 3 schema, 4 service away, 130 Ctrl-C"""
+
+
+@click.group(
+    cls=Sections,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The config.yml to read.")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 @click.version_option(_program_version(), message="ingest %(version)s")
 @click.pass_context
 def ingest(context: click.Context, config_file: Path | None, debug: bool) -> None:
-    """Bring files into iRODS by an inventory table.
-
-    Settings come from config.yml and the environment: see `ingest config check`.
-
-    Exit codes: 0 done, 1 failed, 2 bad input, 3 the schema does not fit, 4 a service is away, 130 Ctrl-C.
-    """
+    """Bring files into iRODS by an inventory table. Settings: `ingest config check`."""
     context.obj = Invocation(config_file, debug)
 
 

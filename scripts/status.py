@@ -20,7 +20,7 @@ Line = dict[str, Any]
 COLUMNS = ("kind", "pod", "phase", "ready", "restarts", "lease", "heard", "files", "dirs", "files/s", "MB/s")
 
 
-@click.command("status")
+@click.command("status", short_help="Show pods, leases, what they hold and how fast they are.")
 @click.option("-n", "--namespace", help="The namespace of the pods; our own, or that of the kubeconfig, when left out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj

@@ -60,6 +60,18 @@ working directory, `~` is the home directory. The URL of the inventory may begin
 
 """
 
+_COMMANDS_HEADER = """\
+# Commands
+
+<!-- Written by `make docs` from the commands' own help. -->
+
+The manual, in place of a man page: what `ingest COMMAND --help` prints for every command, from the same source, so that the two
+never differ. `ingest completion SHELL` prints what bash, zsh or fish need to complete commands, options and values.
+
+Exit codes of all commands: 0 done; 1 failed, or what was looked at is not as it should be; 2 bad input; 3 the inventory's schema
+is missing or of another version; 4 a service is away; 130 Ctrl-C. An error is one line with a hint; `ingest --debug` shows its
+traceback.
+"""
 
 _ERRORS_HEADER = """\
 # Classes of failure
@@ -142,7 +154,7 @@ def _contexts(name: str, command: click.Command, parent: click.Context | None) -
 
 def commands_text() -> str:
     """Return docs/commands.md: what `--help` prints, for every command."""
-    parts = ["# Commands\n\n<!-- Written by `make docs` from the commands' own help. -->\n"]
+    parts = [_COMMANDS_HEADER]
     for context in commands():
         shown = re.sub(r"[ \t]+$", "", context.get_help(), flags=re.MULTILINE)
         parts.append(f"\n## {context.command_path}\n\n```text\n{shown}\n```\n")

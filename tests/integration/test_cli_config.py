@@ -17,6 +17,7 @@ import sqlalchemy
 import yaml
 
 from sandbox.databases import PostgresServer
+from scripts.ingest import ingest as command
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,7 +100,11 @@ def test_without_a_command_the_help_fits_a_screen(ingest: Run) -> None:
     assert "Set up:" in answer.stderr
     helped = ingest("--help")
     assert helped.returncode == 0
-    assert helped.stdout.count("\n") <= 40
+    lines = helped.stdout.splitlines()
+    assert len(lines) <= 23 and max(map(len, lines)) <= 80, helped.stdout  # and the next prompt
+    assert [name for name in command.commands if not re.search(rf"^.{{7}} {name} +\S", helped.stdout, re.M)] == []
+    options = [name for option in command.params for name in option.opts] + ["-h", "--help"]
+    assert [name for name in options if f" {name}" not in lines[-2]] == []
 
 
 def test_version(ingest: Run) -> None:
