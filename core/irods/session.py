@@ -28,6 +28,9 @@ SLOWEST_BYTES_A_SECOND = 10_000_000
 """A server that reads files slower than this is not waited for."""
 EVERYTHING: AbstractSet[int] = frozenset({0})
 """In place of codes to accept: all of them."""
+_VANISHED = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+"""A server whose machine or pod is gone says nothing, and the kernel would send to it for a quarter of an hour. It answers for a
+server that is only slow. Where a system has no such option the timeout of the call has to do."""
 
 
 class _Connection(Connection):  # type: ignore[misc]
@@ -273,6 +276,9 @@ class Session:
             raise Outage("auth", f"cannot log in to iRODS at {self.where}: {problem}") from problem
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _VANISHED.items():
+            if (option := getattr(socket, name, None)) is not None:
+                connection.socket.setsockopt(socket.IPPROTO_TCP, option, value)
         return connection
 
     def _not_begun(self, problem: NetworkException) -> Outage:

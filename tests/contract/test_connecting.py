@@ -35,6 +35,15 @@ def test_one_connection_serves_many_calls(gateway: Gateway, home: str) -> None:
     assert gateway.connects == 1
 
 
+def test_a_connection_to_a_machine_that_vanished_is_given_up_soon(gateway: Gateway, home: str) -> None:
+    gateway.replicas(f"{home}/absent")
+    sock = gateway._session._connection.socket
+    options = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    set_to = {name: sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in options}
+    assert set_to["TCP_KEEPIDLE"] + set_to["TCP_KEEPINTVL"] * set_to["TCP_KEEPCNT"] == 60
+    assert set_to["TCP_USER_TIMEOUT"] == 60_000
+
+
 def test_a_closed_gateway_connects_again(gateway: Gateway, home: str) -> None:
     gateway.replicas(f"{home}/absent")
     gateway.close()
