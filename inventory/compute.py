@@ -185,7 +185,8 @@ def release_complete(database: Database) -> int:
             text("""
                 WITH due AS MATERIALIZED (
                     SELECT id, directory_id FROM inventory.compute_job
-                    WHERE state = 'waiting' AND check_at <= now() ORDER BY check_at LIMIT 500 FOR UPDATE SKIP LOCKED),
+                    WHERE state = 'waiting' AND claimed_by IS NULL AND check_at <= now()
+                    ORDER BY check_at LIMIT 500 FOR UPDATE SKIP LOCKED),
                 judged AS MATERIALIZED (
                     SELECT due.id, d.state IN ('scanned', 'vanished') AND NOT EXISTS (
                         SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
@@ -217,7 +218,8 @@ def claim(database: Database, worker: int, limit: int, max_running: int) -> list
                     ORDER BY check_at
                     LIMIT least(:limit, greatest(0, :most - (
                         SELECT count(*) FROM inventory.compute_job
-                        WHERE state IN ('submitted', 'running') OR state = 'requested' AND claimed_by IS NOT NULL)))
+                        WHERE state IN ('submitted', 'running') AND claimed_by IS NULL) - (
+                        SELECT count(*) FROM inventory.compute_job WHERE claimed_by IS NOT NULL)))
                     FOR UPDATE SKIP LOCKED)
                 UPDATE inventory.compute_job c SET claimed_by = :worker
                 WHERE id IN (SELECT id FROM looked UNION ALL SELECT id FROM fresh)

@@ -111,6 +111,7 @@ def release(connection: Connection) -> int:
 
 
 def _release_shard(connection: Connection, shard: int, until: datetime) -> int:
+    # by key alone, for the rows are locked: with their state repeated, the index of all that is held was read whole for each
     return connection.execute(
         text("""
             WITH due AS MATERIALIZED (
@@ -118,7 +119,6 @@ def _release_shard(connection: Connection, shard: int, until: datetime) -> int:
                 WHERE shard = :shard AND state = 'vanished' AND retry_at = 'infinity' AND vanished_at <= :until
                 ORDER BY vanished_at LIMIT :batch FOR UPDATE SKIP LOCKED)
             UPDATE inventory.file f SET retry_at = NULL FROM due
-            WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
-              AND f.state = 'vanished' AND f.retry_at = 'infinity'"""),
+            WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name"""),
         {"shard": shard, "until": until, "batch": BATCH},
     ).rowcount

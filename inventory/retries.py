@@ -106,6 +106,7 @@ def _values(wanted: Wanted) -> dict[str, object]:
 
 def _retry_shard(database: Database, shard: int, state: FailureState, wanted: Wanted) -> int:
     guard, assignments = _CHANGES[state]
+    # changed by key alone, for the rows are locked: with the guard repeated, the index of all such rows was read for each
     statement = text(f"""
         WITH due AS MATERIALIZED (
             SELECT f.directory_id, f.name FROM inventory.file f
@@ -113,7 +114,7 @@ def _retry_shard(database: Database, shard: int, state: FailureState, wanted: Wa
             ORDER BY f.directory_id, f.name LIMIT :batch FOR UPDATE OF f SKIP LOCKED),
         retried AS (
             UPDATE inventory.file f SET {assignments} FROM due
-            WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name AND {guard}
+            WHERE f.shard = :shard AND f.directory_id = due.directory_id AND f.name = due.name
             RETURNING f.name)
         SELECT directory_id, name, (SELECT count(*) FROM retried)::int AS files
         FROM due ORDER BY directory_id DESC, name DESC LIMIT 1""")

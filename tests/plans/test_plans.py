@@ -12,7 +12,7 @@ import pytest
 
 from core.outcome import Changed, Dead, Done, Mismatched, Outcome, Released, Retry, Skipped, Vanished
 from core.sources.base import Entry
-from inventory import claims, failures, housekeeping, listing, partitions, queries, retries, reverify
+from inventory import claims, failures, guard, housekeeping, listing, partitions, queries, retries, reverify
 from inventory.claims import Result, Stage
 from inventory.engine import Database
 from inventory.listing import ClaimedDirectory, Merge
@@ -133,6 +133,25 @@ def test_a_vanished_directory_takes_its_files_by_index(filled: Filled) -> None:
     assert world.one("SELECT count(*) FROM inventory.file WHERE state = 'vanished'") == min(rows, A_DIRECTORY)
 
 
+def test_what_vanished_is_judged_released_and_deleted_by_index(filled: Filled) -> None:
+    world, rows = filled
+    gone = min(rows, A_DIRECTORY)
+    world.execute(
+        'UPDATE inventory.job SET settings = settings || \'{"delete_mode": "trash", "max_delete_percent": 100}\''
+    )
+    list_directory(world, "d0", [])
+    world.execute("UPDATE inventory.pass SET started_at = now(), pre_done_at = now()")
+    with explained(world.database) as plans:
+        with world.database.begin() as connection:
+            guard.judge(connection)
+        with world.database.begin() as connection:
+            assert guard.release(connection) == gone
+        files = claims.claim(world.database, world.worker(), "delete", 1, 500)
+        assert len(files) == min(gone, 500)
+    plans.assert_by_index()
+    plans.assert_nothing_read_whole()
+
+
 def _claimed(world: World, path: str) -> list[ClaimedDirectory]:
     world.execute("UPDATE inventory.directory SET next_scan_at = now() WHERE path = :path", path=path)
     claimed = listing.claim(world.database, world.watcher, [world.job.id], 10_000)
@@ -195,6 +214,21 @@ def test_failures_and_retries_cost_what_failed(filled: Filled) -> None:
         plans.assert_by_index()
     finally:
         reports.close()
+
+
+@pytest.mark.parametrize("state", ["dead", "retrying"])
+def test_a_retry_of_many_finds_each_by_its_key(filled: Filled, state: failures.FailureState) -> None:
+    world, rows = filled
+    failed = min(rows, 6000)  # more than one batch
+    change = {"dead": "state = 'dead'", "retrying": "retry_at = now() + interval '1 hour', load_attempts = 1"}[state]
+    world.execute(f"UPDATE inventory.file SET {change} WHERE directory_id < :end", end=2 + -(-failed // A_DIRECTORY))
+    reports = Database(world.url)  # where the planner is free
+    try:
+        with explained(reports) as plans:
+            assert retries.retry(reports, failures.Wanted(states=(state,))).files == failed
+    finally:
+        reports.close()
+    plans.assert_by_key()
 
 
 def test_due_directories_come_in_the_order_of_their_index(world: World) -> None:
