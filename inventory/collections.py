@@ -45,6 +45,12 @@ class Unmade(NamedTuple):
     permanent: bool
 
 
+# one job after the other, each in the order of its index: of several at once, or joined with the parents, all were sorted
+_JOBS = "unnest(CAST(:jobs AS int[])) AS j(id)"
+# as a range, or the planner takes the order of the primary key for good enough, in which most directories are not wanted
+_OF_JOB = "d.job_id BETWEEN j.id AND j.id"
+
+
 def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> list[ClaimedCollection]:
     """Claim up to `limit` directories without a collection whose parent has one, parents first."""
     if not jobs:
@@ -53,14 +59,16 @@ def claim(database: Database, worker: int, jobs: Sequence[int], limit: int) -> l
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), wanted AS MATERIALIZED (
-                    SELECT d.id, d.collection_begun AS begun
-                    FROM inventory.directory d LEFT JOIN inventory.directory p ON p.id = d.parent_id
-                    WHERE d.job_id = ANY(:jobs) AND d.collection_made_at IS NULL AND NOT d.collection_dead
-                      AND d.collection_claimed_by IS NULL AND d.state <> 'vanished'
-                      AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
-                      AND (d.parent_id IS NULL OR p.collection_made_at IS NOT NULL OR p.collection_dead)
-                      AND EXISTS (SELECT FROM alive)
-                    ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+                    SELECT w.id, w.begun FROM {_JOBS}, LATERAL (
+                        SELECT d.id, d.collection_begun AS begun FROM inventory.directory d
+                        WHERE {_OF_JOB} AND d.collection_made_at IS NULL AND NOT d.collection_dead
+                          AND d.collection_claimed_by IS NULL AND d.state <> 'vanished'
+                          AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
+                          AND (d.parent_id IS NULL OR EXISTS (
+                              SELECT FROM inventory.directory p
+                              WHERE p.id = d.parent_id AND (p.collection_made_at IS NOT NULL OR p.collection_dead) OFFSET 0))
+                        ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED) w
+                    WHERE EXISTS (SELECT FROM alive) LIMIT :limit)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker, collection_begun = true
                 FROM wanted WHERE d.id = wanted.id
                 RETURNING d.id, d.job_id, d.shard, d.path, wanted.begun, false, d.collection_attempts"""),
@@ -77,11 +85,12 @@ def claim_changed(database: Database, worker: int, jobs: Sequence[int], limit: i
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), changed AS MATERIALIZED (
-                    SELECT d.id FROM inventory.directory d
-                    WHERE d.job_id = ANY(:jobs) AND d.collection_changed AND d.collection_claimed_by IS NULL
-                      AND NOT d.collection_dead AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
-                      AND EXISTS (SELECT FROM alive)
-                    ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+                    SELECT c.id FROM {_JOBS}, LATERAL (
+                        SELECT d.id FROM inventory.directory d
+                        WHERE {_OF_JOB} AND d.collection_changed AND d.collection_claimed_by IS NULL
+                          AND NOT d.collection_dead AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
+                        ORDER BY d.job_id, d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED) c
+                    WHERE EXISTS (SELECT FROM alive) LIMIT :limit)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker
                 FROM changed WHERE d.id = changed.id
                 RETURNING d.id, d.job_id, d.shard, d.path, true, true, d.collection_attempts"""),
@@ -115,17 +124,18 @@ def claim_gone(database: Database, worker: int, jobs: Sequence[int], limit: int)
         rows = connection.execute(
             text(f"""
                 WITH alive AS MATERIALIZED ({ALIVE}), gone AS MATERIALIZED (
-                    SELECT d.id FROM inventory.directory d JOIN inventory.job j ON j.id = d.job_id
-                    WHERE d.job_id = ANY(:jobs) AND d.state = 'vanished' AND d.collection_made_at IS NOT NULL
-                      AND d.scan_finished_at <= {RELEASED_TO}
-                      AND d.collection_claimed_by IS NULL AND NOT d.collection_dead
-                      AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
-                      AND NOT EXISTS (SELECT FROM inventory.directory c
-                                      WHERE c.parent_id = d.id AND c.collection_made_at IS NOT NULL)
-                      AND NOT EXISTS (SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
-                                      AND f.state <> 'deleted')
-                      AND EXISTS (SELECT FROM alive)
-                    ORDER BY d.id DESC LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
+                    SELECT g.id FROM inventory.job j, LATERAL (
+                        SELECT d.id FROM inventory.directory d
+                        WHERE {_OF_JOB} AND d.state = 'vanished' AND d.collection_made_at IS NOT NULL
+                          AND d.scan_finished_at <= {RELEASED_TO}
+                          AND d.collection_claimed_by IS NULL AND NOT d.collection_dead
+                          AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
+                          AND NOT EXISTS (SELECT FROM inventory.directory c
+                                          WHERE c.parent_id = d.id AND c.collection_made_at IS NOT NULL OFFSET 0)
+                          AND NOT EXISTS (SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
+                                          AND f.state <> 'deleted' OFFSET 0)
+                        ORDER BY d.job_id DESC, d.id DESC LIMIT :limit FOR UPDATE OF d SKIP LOCKED) g
+                    WHERE j.id = ANY(:jobs) AND EXISTS (SELECT FROM alive) LIMIT :limit)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker
                 FROM gone WHERE d.id = gone.id
                 RETURNING d.id, d.job_id, d.shard, d.path, false, false, d.collection_attempts"""),

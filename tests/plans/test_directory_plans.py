@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from inventory import directories, housekeeping, looks
+from inventory import collections, directories, housekeeping, looks
 from inventory.looks import Seen
 from tests.integration.inventory_world import World
-from tests.plans.recorder import Node, explained
+from tests.plans.recorder import Node, explained, nodes
 
 FEW, MANY = 10, int(os.environ.get("PLAN_ROWS", "100000"))
 _FILL = """
@@ -61,6 +61,31 @@ def test_a_rescan_goes_by_the_index_of_due_directories_and_by_key(due: World) ->
     walks = [node for node in plans.of("(d.next_scan_at, d.id) > (CAST(") if node["Index Name"] == "directory_due"]
     assert walks
     assert all("ROW(" in walk["Index Cond"] for walk in walks), "the place of the watcher is no condition of the index"
+
+
+def test_collections_are_claimed_in_the_order_of_their_index(due: World) -> None:
+    """Of several jobs too, and however many are wanted, changed or gone: none are sorted, nor any but those read."""
+    loader, jobs = due.worker(), [due.job.id, due.job.id + 1]
+    with explained(due.database, "directory") as plans:
+        [root] = collections.claim(due.database, loader, jobs, 5)
+        collections.made(due.database, loader, [root.directory_id])
+        assert len(collections.claim(due.database, loader, jobs, 5)) == 5
+        due.execute("UPDATE inventory.directory SET collection_changed = true, collection_claimed_by = NULL")
+        assert len(collections.claim_changed(due.database, loader, jobs, 5)) == 5
+        due.execute(
+            "UPDATE inventory.directory SET collection_claimed_by = NULL, collection_made_at = now(), state = 'vanished'"
+        )
+        due.execute("UPDATE inventory.job SET deletes_cleared_at = now()")
+        assert len(collections.claim_gone(due.database, loader, jobs, 5)) == 5
+    for words, index in (
+        ("collection_begun AS begun", "collection_wanted"),
+        ("d.collection_changed AND", "collection_changed"),
+        ("d.scan_finished_at <=", "collection_gone"),
+    ):
+        assert (index, True) in by(plans.of(words))
+        assert by(plans.of(words)) <= {(index, True), ("directory_pkey", True), ("directory_of_parent", True)}
+        claims = [plan for statement, plan in plans.found if words in statement]
+        assert not [node for plan in claims for node in nodes(plan) if "Sort" in node["Node Type"]]
 
 
 def test_a_dead_watcher_is_blamed_by_index(due: World) -> None:
