@@ -18,6 +18,21 @@ IngestError                 a message, a hint and an exit code
 
 from __future__ import annotations
 
+import re
+
+MOST_CHARACTERS = 8_000
+"""Of a message, so that what somebody's code raises fills no inventory."""
+_NOWHERE = re.compile("[\0\ud800-\udfff]")
+
+
+def one_line(words: str) -> str:
+    """The same words as one line that Postgres and any terminal take.
+
+    Names with bytes that are no UTF-8 have surrogates in Python: such a byte is written as %XX, and NUL as %00.
+    """
+    shown = _NOWHERE.sub(lambda found: f"%{ord(found.group()) & 0xFF:02X}", " ".join(words.split()))
+    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}…"
+
 
 class IngestError(Exception):
     """An error that reaches a person as one line: what, where, and what to do about it."""
@@ -30,8 +45,7 @@ class IngestError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        line = f"{self.message}; {self.hint}" if self.hint else self.message
-        return " ".join(line.split())
+        return one_line(f"{self.message}; {self.hint}" if self.hint else self.message)
 
 
 class UsageError(IngestError):

@@ -12,11 +12,13 @@ from core import errors
 class Done:
     """The stage succeeded.
 
-    `checksum` is in iRODS notation and None where the stage computed none. `level` is how thoroughly it was verified.
+    `checksum` is in iRODS notation and None where the stage computed none. `level` is how thoroughly it was verified. `existed`
+    says of a collection that it was there before the job.
     """
 
     checksum: str | None = None
     level: str | None = None
+    existed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def outcome_of(error: BaseException) -> Outcome:
         case errors.Mismatch():
             return Mismatched(error.error, str(error))
         case _:
-            return Retry(type(error).__name__, f"unexpected {type(error).__name__}: {error}")
+            return Retry(type(error).__name__, errors.one_line(f"unexpected {type(error).__name__}: {error}"))
 
 
 def failure_of(outcome: Outcome) -> tuple[str, str] | None:

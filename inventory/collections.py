@@ -37,12 +37,13 @@ class ClaimedCollection(NamedTuple):
 
 
 class Unmade(NamedTuple):
-    """A collection that could not be made, and why."""
+    """A collection that could not be made, and why; with `wait_seconds` an event handler has decided on the next attempt."""
 
     collection: ClaimedCollection
     error: str
     message: str
     permanent: bool
+    wait_seconds: float | None = None
 
 
 # one job after the other, each in the order of its index: of several at once, or joined with the parents, all were sorted
@@ -157,17 +158,18 @@ def removed(database: Database, worker: int, directories: Sequence[int]) -> None
         )
 
 
-def made(database: Database, worker: int, directories: Sequence[int]) -> None:
-    """Record that collections exist, whoever claimed them: the fact is true for all."""
+def made(database: Database, worker: int, directories: Sequence[int], changed: Sequence[int] = ()) -> None:
+    """Record that collections exist, whoever claimed them: the fact is true for all. Of `changed` the event of that is due."""
     if not directories:
         return
     with database.begin() as connection:
         connection.execute(
             text("""
                 UPDATE inventory.directory SET collection_made_at = now(), collection_retry_at = NULL, collection_begun = false,
+                    collection_attempts = 0, collection_changed = collection_changed OR id = ANY(:changed),
                     collection_claimed_by = nullif(collection_claimed_by, :worker)
                 WHERE id = ANY(:ids) AND collection_made_at IS NULL"""),
-            {"ids": list(directories), "worker": worker},
+            {"ids": list(directories), "changed": list(changed), "worker": worker},
         )
 
 
@@ -204,9 +206,10 @@ def failed(database: Database, worker: int, unmade: Sequence[Unmade], limits: Li
                     WITH failed AS (
                         UPDATE inventory.directory SET collection_claimed_by = NULL,
                             collection_attempts = collection_attempts + 1,
-                            collection_dead = :permanent OR collection_attempts + 1 >= :max_attempts,
-                            collection_retry_at = now() + make_interval(secs =>
-                                least(:longest, :shortest * power(2, least(collection_attempts, 30))))
+                            collection_dead = :permanent
+                                OR CAST(:wait AS float) IS NULL AND collection_attempts + 1 >= :max_attempts,
+                            collection_retry_at = now() + make_interval(secs => coalesce(CAST(:wait AS float),
+                                least(:longest, :shortest * power(2, least(collection_attempts, 30)))))
                         WHERE id = :id AND collection_claimed_by = :worker
                         RETURNING id, shard, collection_attempts, collection_dead)
                     INSERT INTO inventory.failure
@@ -219,6 +222,7 @@ def failed(database: Database, worker: int, unmade: Sequence[Unmade], limits: Li
                     "permanent": one.permanent,
                     "error": one.error,
                     "message": one.message,
+                    "wait": one.wait_seconds,
                     "max_attempts": limits.max_attempts,
                     "longest": limits.retry_max_seconds,
                     "shortest": limits.retry_seconds,

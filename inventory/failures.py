@@ -95,7 +95,8 @@ STATE_OF_DIRECTORY = """
     CASE WHEN x.stage = 'scan' THEN
               CASE WHEN d.state = 'dead' THEN 'dead' WHEN d.attempts > 0 THEN 'retrying' ELSE 'recovered' END
          WHEN d.collection_dead THEN 'dead'
-         WHEN d.collection_attempts > 0 AND d.collection_made_at IS NULL AND d.state <> 'vanished' THEN 'retrying'
+         WHEN d.collection_attempts > 0 AND (d.collection_made_at IS NULL OR d.collection_changed)
+              AND d.state <> 'vanished' THEN 'retrying'
          ELSE 'recovered' END
 """
 PATH_OF_FILE = "CASE d.path WHEN '' THEN x.name ELSE d.path || '/' || x.name END"

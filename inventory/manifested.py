@@ -1,4 +1,7 @@
-"""A manifest as a source that lists what it names, directory by directory, in a file instead of in memory: for plans."""
+"""A manifest as a source that lists what it names, directory by directory, in a file instead of in memory: for plans.
+
+The manifests of a job that exists are what the inventory has of it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 
 from core.sources.base import DIRECTORY, WHOLE, Entry, Keys, Source, SourceFile, Stat
+from inventory import audit_rows
+from inventory.engine import Database
 from inventory.named import Named
 
 _TABLES = """
@@ -19,6 +24,7 @@ _FILES = """
     FROM file f LEFT JOIN directory d ON d.path = CASE f.above WHEN '' THEN f.name ELSE f.above || '/' || f.name END
     WHERE f.above = ?
 """
+_GONE = ("vanished", "deleting", "deleted")
 
 
 class Manifested:
@@ -65,6 +71,22 @@ class Manifested:
     def close(self) -> None:
         """Give the file back."""
         self._file.close()
+
+
+def of_job(database: Database, job: int, source: Source) -> Manifested:
+    """What the manifests of a job have named so far, without what was found to be gone. Raises Unavailable."""
+    made = Manifested(source, "")  # the names in the inventory are apart already
+    try:
+        for directory in audit_rows.directories(database, job):
+            made.add([Named(directory.path, "", Entry("", DIRECTORY, 0, 0))])
+            rows = (row for row in audit_rows.files(database, directory) if row.state not in _GONE)
+            made.add(
+                Named(directory.path, "", Entry(row.name, row.kind, row.size, row.modified_at, row.tag)) for row in rows
+            )
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _all_above(paths: Iterable[str]) -> Iterator[tuple[str, str, str]]:

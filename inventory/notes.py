@@ -10,6 +10,11 @@ from sqlalchemy import text
 from inventory.engine import Database
 
 
+def _kept(words: str) -> str:
+    """A text as Postgres can hold it: names may have bytes that are no UTF-8, as surrogates."""
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
 class JobNotes:
     """The notes of one job. Every call is one statement."""
 
@@ -28,7 +33,7 @@ class JobNotes:
             INSERT INTO inventory.handler_note (job_id, key, value) VALUES (:job, :key, CAST(:value AS jsonb))
             ON CONFLICT (job_id, key) DO UPDATE SET value = excluded.value RETURNING 1""",
             key=key,
-            value=json.dumps(value),
+            value=json.dumps(_kept(value) if isinstance(value, str) else value),
         )
 
     def add(self, key: str, amount: float) -> float:
@@ -56,6 +61,6 @@ class JobNotes:
         )
         return int(found or 0)
 
-    def _scalar(self, statement: str, **values: object) -> Any:
+    def _scalar(self, statement: str, *, key: str, **values: object) -> Any:
         with self._database.begin() as connection:
-            return connection.execute(text(statement), {"job": self._job, **values}).scalar()
+            return connection.execute(text(statement), {"job": self._job, "key": _kept(key), **values}).scalar()

@@ -250,6 +250,8 @@ class Plan:
             yield self._step(
                 path, Forecast("leave", "excluded", size, "gone from the source, but the job's filters leave it out")
             )
+        elif self._settings.manifest is not None:
+            yield self._step(path, Forecast("leave", "gone", size, "gone from the source; a manifest deletes nothing"))
         elif self._settings.delete_mode == "do_not_delete":
             yield self._step(path, Forecast("leave", "gone", size, "gone from the source; delete_mode do_not_delete"))
         else:

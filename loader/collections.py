@@ -73,6 +73,7 @@ class CollectionWork:
         member = self._member
         removed: list[int] = []
         told: list[int] = []
+        existed: list[int] = []
         unmade: dict[int, list[Unmade]] = {}
         for one in reported:
             collection = collection_of(one.item)
@@ -84,7 +85,10 @@ class CollectionWork:
                 told.append(collection.directory_id)
             else:
                 made.add(collection.directory_id)
-        collections.made(member.database, member.worker, sorted(made))
+                # that one is told of as a change, with attempts of its own
+                if one.outcome.existed and member.rota.job(collection.job_id).hears(*CHANGE_EVENTS):
+                    existed.append(collection.directory_id)
+        collections.made(member.database, member.worker, sorted(made), existed)
         collections.removed(member.database, member.worker, removed)
         collections.told(member.database, member.worker, told)
         for job, failures in unmade.items():
@@ -103,4 +107,5 @@ def _unmade(collection: ClaimedCollection, outcome: Outcome) -> Unmade:
     """A failure to be counted, or one without an error for a claim that is only given back."""
     why = failure_of(outcome) if isinstance(outcome, Retry | Dead) else None
     error, message = why or ("", "")
-    return Unmade(collection, error, message, permanent=isinstance(outcome, Dead))
+    wait = outcome.wait_seconds if isinstance(outcome, Retry) else None
+    return Unmade(collection, error, message, isinstance(outcome, Dead), wait)

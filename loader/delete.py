@@ -27,6 +27,23 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
 
     Raises FileError: an Outage while the source is away, so that nothing is deleted because of a missing mount.
     """
+    if (kept := last_look(connections, job, file)) is not None:
+        return kept
+    path = connections.path(job, file.path)
+    match job.settings.delete_mode:
+        case "unregister":
+            connections.gateway(job).unregister(path)
+        case "trash" | "no_trash":
+            connections.gateway(job).remove(path, force=job.settings.delete_mode == "no_trash")
+        case "do_not_delete":
+            return StillVanished()
+        case _:
+            assert_never(job.settings.delete_mode)
+    return Done()
+
+
+def last_look(connections: Connections, job: Job, file: ClaimedFile) -> Outcome | None:
+    """What becomes of a file without its object being removed; None: the object is to be removed. Raises FileError."""
     if filter_of(job.settings).protects(file.path, False):
         return Skipped("the job's filters leave it out; what is in iRODS stays there")
     try:
@@ -39,16 +56,4 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
         finally:
             opened.close()
         return Changed(now.size, now.modified_at, now.tag)
-    if file.fresh:
-        return Done()  # nothing of ours was ever there
-    path = connections.path(job, file.path)
-    match job.settings.delete_mode:
-        case "unregister":
-            connections.gateway(job).unregister(path)
-        case "trash" | "no_trash":
-            connections.gateway(job).remove(path, force=job.settings.delete_mode == "no_trash")
-        case "do_not_delete":
-            return StillVanished()
-        case _:
-            assert_never(job.settings.delete_mode)
-    return Done()
+    return Done() if file.fresh else None  # nothing of ours was ever there

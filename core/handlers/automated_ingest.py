@@ -1,8 +1,8 @@
 """What a file written for irods_capability_automated_ingest imports, so that it runs unchanged.
 
 The modules are put into `sys.modules` under their own names while such a file is loaded or run. They are made from what handlers
-see of them: classes to derive from, two enumerations, and a place to keep counters, which is a table of the inventory here
-instead of Redis.
+see of them: classes to derive from, two enumerations, the log, and a place to keep counters, which is a table of the inventory
+here instead of Redis.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Protocol
+
+import structlog
 
 from core.handlers.api import AROUND
 
@@ -134,13 +136,21 @@ class KeyHandle:
         """Keep a value."""
         self._notes.set(self._key, value)
 
+    def incrby(self, amount: int = 1) -> None:
+        """Add so many."""
+        self._notes.add(self._key, amount)
+
+    def decrby(self, amount: int = 1) -> None:
+        """Take so many."""
+        self._notes.add(self._key, -amount)
+
     def incr(self) -> None:
         """Add one."""
         self._notes.add(self._key, 1)
 
-    def decr(self) -> Any:
+    def decr(self) -> int:
         """Take one."""
-        return self._notes.add(self._key, -1)
+        return int(self._notes.add(self._key, -1))
 
     def reset(self) -> None:
         """Forget it."""
@@ -190,6 +200,7 @@ def _modules(notes: Notes) -> dict[str, types.ModuleType]:
         "": {},
         ".core": {"Core": Core},
         ".utils": {"Operation": Operation, "DeleteMode": DeleteMode},
+        ".sync_logging": {"get_sync_logger": lambda config: structlog.get_logger()},
         ".redis_utils": {"get_redis": lambda config: Redis(notes)},
         ".redis_key": {
             "redis_key_handle": KeyHandle,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import types
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -14,6 +15,7 @@ from core.errors import FileError, Transient
 from core.handlers import api, automated_ingest
 from core.handlers.api import AROUND, Context, EventHandler
 from core.handlers.names import CharacterMap
+from core.paths import escape
 from core.settings import DeleteMode, Operation
 
 
@@ -170,6 +172,7 @@ class OfAutomatedIngest(_Overriding):
 def meta_of(context: Context) -> dict[str, Any]:
     """The `meta` of automated ingest, made anew for each call: what a handler changes in it changes nothing."""
     quiet: Mapping[str, Any] = {"filename": None, "when": None, "interval": None, "level": None}
+    excluded = list(context.settings.get("exclude_regex", ()))
     meta: dict[str, Any] = {
         "job_name": context.job,
         "root": context.source,
@@ -179,6 +182,7 @@ def meta_of(context: Context) -> dict[str, Any]:
         "root_target_collection": context.collection,
         "interval": context.settings.get("rescan_seconds"),
         "event_handler": context.settings.get("event_handler"),
+        "event_handler_key": f"custom_event_handler:/{context.job}",
         "config": {"log": dict(quiet), "profile": dict(quiet), "redis": {"host": "localhost", "port": 6379, "db": 0}},
         "ignore_cache": False,
         "initial_ingest": False,
@@ -191,21 +195,35 @@ def meta_of(context: Context) -> dict[str, Any]:
         "file_queue": "file",
         "queue_name": "path" if context.is_directory or not context.path else "file",
         "idle_disconnect_seconds": 60,
-        "exclude_file_type": [],
-        "exclude_file_name": [],
-        "exclude_directory_name": [],
+        "exclude_file_type": list(context.settings.get("exclude_types", ())),
+        "exclude_file_name": excluded,
+        "exclude_directory_name": excluded,
         "s3_keypair": None,
         "s3_endpoint_domain": None,
         "s3_region_name": None,
         "s3_proxy_url": None,
+        "s3_secure_connection": True,
+        "s3_multipart_chunksize_in_mib": 8,
     }
     if context.path:
         kind = "dir" if context.is_directory else "file"
         meta |= {"entry_type": kind, "task": "filesystem_sync_dir" if context.is_directory else "sync_file"}
-        meta |= _times(context)
+        meta |= _times(context) | _other_name(context)
     if context.path and not context.is_directory:
         meta |= {"size": context.size, "is_link": False, "is_socket": False, "is_empty_dir": None}
     return meta
+
+
+def _other_name(context: Context) -> dict[str, Any]:
+    """Why a path has another name in iRODS, and its bytes as base64; nothing where it has its own."""
+    path = os.fsencode(context.path)
+    kept, name = b64encode(path), context.logical_path.rpartition("/")[2]
+    said: dict[str, Any] = {}
+    if context.relative and context.logical_path != f"{context.collection.rstrip('/')}/{context.relative}":
+        said |= {"b64_reason": "character_map", "b64_path_str_charmap": kept}
+    if escape(path).encode() != path:
+        said |= {"b64_reason": "UnicodeEncodeError", "b64_path_str": kept, "unicode_error_filename": name}
+    return said
 
 
 def _times(context: Context) -> dict[str, float]:

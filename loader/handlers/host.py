@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
+from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -142,6 +143,9 @@ class Host:
 def main(descriptor: int) -> None:
     """Fork a helper for each descriptor that comes, and say its process id, until the loader is gone."""
     _end_with_parent()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a handler prints may name files that are no UTF-8
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how helpers ended
     settings = load_settings()
     logs.configure(settings.log, kind="loader", pod=os.environ.get("POD_NAME", ""))

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from core import handlers
 from core.errors import FileError
-from core.handlers.api import CHANGE_EVENTS, COLLECTION_EVENTS, DELETE_EVENTS, FILE_EVENTS
+from core.handlers.api import COLLECTION_EVENTS, DELETE_EVENTS, FILE_EVENTS
 from core.handlers.loaded import Handler, HandlerFailed
 from core.irods import AVU, plain_session
 from core.outcome import Done, Outcome, Skipped, outcome_of
@@ -20,7 +20,7 @@ from inventory.jobs import Job
 from inventory.passes import ClaimedEvent
 from loader.collections import Gone
 from loader.connection import Connections
-from loader.delete import Deletion, delete
+from loader.delete import Deletion, delete, last_look
 from loader.files import FileWork
 from loader.handlers import contexts
 from loader.handlers.messages import Item, Rules
@@ -235,13 +235,14 @@ class JobWork:
         path = self._connections.path(job, file.path)
         there = self._connections.gateway(job).replicas(path)
         operation = job.settings.operation
+        if operation.startswith("register"):
+            physical = self._connections.source(job).physical_path(file.path)  # nothing is told of what has none
         if operation == "register_as_replica_sync":
-            physical = self._connections.source(job).physical_path(file.path)
             there = [replica for replica in there if replica.physical_path == physical]
         # an attempt of ours that failed half way may have made it: then it is still being made
         ours = not file.fresh and file.generation == 1 and file.checksum is None
-        if operation == "put" and there and file.fresh:
-            return None
+        if operation == "put" and there and not ours and not file.is_reload:
+            return None  # it is left alone
         return "data_obj_modify" if there and not ours else "data_obj_create"
 
     def _deletion(self, job: Job, item: Deletion) -> Outcome:
@@ -249,6 +250,12 @@ class JobWork:
         handler = self._handler
         if handler is None or not self._hears(*DELETE_EVENTS):
             return delete(self._connections, answered, item.file)
+        if (kept := last_look(self._connections, answered, item.file)) is not None:
+            return kept
+        never_loaded = item.file.generation == 1 and item.file.checksum is None
+        path = self._connections.path(answered, item.file.path)
+        if never_loaded and not self._connections.gateway(answered).replicas(path):
+            return Done()  # nobody is told of what was never there
         result: list[Outcome] = []
 
         def work() -> None:
@@ -269,10 +276,11 @@ class JobWork:
         context = self._context(answered, item, session=session)
         path = context.logical_path
         there = gateway.has_collection(path)
-        if there and (item.changed or not item.begun):
-            if self._hears(*CHANGE_EVENTS):
-                handler.around("coll_modify", context, lambda: None)
+        if there and item.changed:
+            handler.around("coll_modify", context, lambda: None)
             return Done()
+        if there and not item.begun:
+            return Done(existed=True)
         missing = [path]
         while not nothing and not item.path and (above := split(missing[0])[0]).count("/") > 1:
             if gateway.has_collection(above):

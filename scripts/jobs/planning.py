@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from core.errors import UsageError
 from core.planned import ACTIONS
 from core.settings import JobSettings, Settings
 from scripts.frame import Invocation
@@ -55,7 +54,7 @@ def foretell(
 
     elsewhere = 0
     if settings.job.manifest is not None:
-        source, elsewhere = _named(settings, url, job)
+        source, elsewhere = _named(settings, url, job, database)
     else:
         source = selected(open_source(url, settings.s3), unfiltered(settings.job))
     planned = Planned(source, url, collection, settings.job, job.id if job else None)
@@ -75,16 +74,18 @@ def foretell(
     return 1 if {"refuse", "unreadable"} & plan.totals.actions.keys() else 0
 
 
-def _named(settings: Settings, url: str, job: Job | None) -> tuple[Source, int]:
-    """The files that a manifest names, and how many of its lines are of another bucket or prefix. Raises UsageError."""
-    from scripts.jobs.add import manifested
+def _named(settings: Settings, url: str, job: Job | None, database: Database | None) -> tuple[Source, int]:
+    """The files that a manifest names, or those of a job, and how many lines are of another bucket or prefix.
 
-    if job is not None:
-        words = f"job {job.name!r} goes by a manifest, and has no further pass"
-        raise UsageError(
-            words, f"ingest plan {url} {job.target_collection} --manifest FILE says what a manifest brings"
-        )
-    return manifested(settings, url)
+    Raises UsageError and Unavailable.
+    """
+    from core.sources.urls import open_source
+    from inventory import manifested
+    from scripts.jobs.add import manifested as read
+
+    if job is not None and database is not None:
+        return manifested.of_job(database, job.id, open_source(url, settings.s3)), 0
+    return read(settings, url)
 
 
 @contextmanager
@@ -134,7 +135,9 @@ def _unknown(totals: Totals, settings: JobSettings, overrides: Sequence[str], jo
         said.append("whether bytes are the same: only sizes were compared")
     if settings.operation.startswith("register"):
         said.append("checksums, and whether the server can read a file where it lies")
-    if settings.manifest is not None:
+    if settings.manifest is not None and job is not None:
+        said.append("what other manifests will bring, and whether the files that are left to do are still there")
+    elif settings.manifest is not None:
         said.append("whether files of which the manifest gives size and time are there, and are like that")
     elif job is None and settings.delete_mode != "do_not_delete":
         said.append(

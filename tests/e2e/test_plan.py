@@ -300,12 +300,23 @@ def test_a_plan_by_a_manifest_is_what_the_job_then_does(world: World, source: Pa
     world.wait_finished()
     assert set(world.held_by_irods()) == {"new", "d/deep", "same", "theirs"}
     assert "empty" in world.collections()
-    refused = world.ingest("plan", "--job", "job")
-    assert (refused.returncode, "goes by a manifest" in refused.stderr) == (2, True)
+    world.stop()
+    manifest.write_bytes(b"unnamed\0same\0")
+    assert world.ingest("job", "add", "job", str(manifest)).returncode == 0
+    before = rows(world)
+    steps, summary = planned(world, "plan", "--job", "job")
+    assert rows(world) == before
+    assert actions(steps) == {
+        "new": ("leave", "verified"),
+        "d/deep": ("leave", "verified"),
+        "same": ("leave", "verified"),
+        "link": ("skip", "not_regular"),
+        "unnamed": ("put", "new"),
+    }
+    assert (summary["sent_bytes"], summary["only_in_irods"]["objects"]) == (1, 1)
     manifest.write_bytes(b"../outside\0")
     refused = world.ingest("plan", *(word for word in job if word != "job" and word != "--name"), "--name", "other")
     assert (refused.returncode, "path 1" in refused.stderr, "Traceback" in refused.stderr) == (2, True, False)
-    world.stop()
 
 
 def test_a_plan_by_an_inventory_of_s3(world: World, tmp_path: Path) -> None:

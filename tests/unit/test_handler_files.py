@@ -12,6 +12,7 @@ from core.errors import UsageError
 from core.handlers import Context, automated_ingest, files
 from core.handlers.loaded import Handler, HandlerFailed
 from core.handlers.names import CharacterMap
+from core.outcome import Retry, outcome_of
 
 PEER = "from irods_capability_automated_ingest.core import Core\n"
 OURS = "from core.handlers import EventHandler\n"
@@ -139,3 +140,14 @@ def test_no_two_names_are_mapped_to_one() -> None:
     names = ["a.b", "a:b", "a_b", "a b", ".", ":", "ü", "ö" * 40, "ä" * 40]
     assert len({mapping.element(name) for name in names}) == len(names)
     assert mapping.path("a.b/c") == f"{mapping.element('a.b')}/c"
+
+
+def test_what_a_handler_raises_can_be_kept_whatever_it_says(tmp_path: Path) -> None:
+    text = OURS + "class H(EventHandler):\n    def operation(self, context):\n"
+    handler = loaded(tmp_path, text + "        raise ValueError('a\\udcff\\ud800\\0' + 'x' * 100_000)")
+    with pytest.raises(HandlerFailed) as failed:
+        handler.ask("operation", CONTEXT)
+    outcome = outcome_of(failed.value)
+    assert isinstance(outcome, Retry)
+    assert "raised ValueError: a%FF%00%00xx" in outcome.message
+    assert len(outcome.message.encode()) < 10_000
