@@ -17,6 +17,7 @@ from sandbox.irods import (
     removal,
     renaming,
     replication,
+    stat,
 )
 from sandbox.irods.agent import Api
 
@@ -34,6 +35,7 @@ APIS = {
         Api(629, "DataObjInp_PI", checksums.checksum),
         Api(630, "DataObjInp_PI", registration.register_path),
         Api(632, "DataObjInp_PI", removal.trim),
+        Api(633, "DataObjInp_PI", stat.status),
         Api(652, "DataObjInp_PI", objects.truncate),
         Api(665, "StructFileExtAndRegInp_PI", bundles.unpack_and_register),
         Api(666, "StructFileExtAndRegInp_PI", bundles.pack_collection),

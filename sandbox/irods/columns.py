@@ -110,7 +110,8 @@ def _columns() -> list[Column]:
     table("coll", "500 COLL_ID coll_id n", "501 COLL_NAME name", "502 COLL_PARENT_NAME parent_name",
           "503 COLL_OWNER_NAME owner_name", "504 COLL_OWNER_ZONE owner_zone", "505 COLL_MAP_ID map_id n",
           "506 COLL_INHERITANCE inheritance", "507 COLL_COMMENTS comments", "508 COLL_CREATE_TIME create_ts",
-          "509 COLL_MODIFY_TIME modify_ts", "510 COLL_TYPE coalesce(null,'')")  # fmt: skip
+          "509 COLL_MODIFY_TIME modify_ts", "510 COLL_TYPE coalesce(null,'')",
+          "511 COLL_INFO1 coalesce(null,'')", "512 COLL_INFO2 coalesce(null,'')")  # fmt: skip
     for base, subject, alias in ((600, "DATA", "datameta"), (610, "COLL", "collmeta"), (630, "RESC", "rescmeta"),
                                  (640, "USER", "usermeta")):  # fmt: skip
         table(alias, f"{base} META_{subject}_ATTR_NAME attribute", f"{base + 1} META_{subject}_ATTR_VALUE value",

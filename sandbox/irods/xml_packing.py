@@ -87,6 +87,10 @@ INSTRUCTIONS = {
     "PortList_PI": "int portNum; int cookie; int sock; int windowSize; str hostAddr[LONG_NAME_LEN];",
     "PortalOprOut_PI": "int status; int l1descInx; int numThreads; str chksum[NAME_LEN]; struct PortList_PI;",
     "TransferStat_PI": "int numThreads; int flags; double bytesWritten;",
+    "RodsObjStat_PI": (
+        "double objSize; int objType; int dataMode; str dataId[NAME_LEN]; str chksum[NAME_LEN]; str ownerName[NAME_LEN];"
+        " str ownerZone[NAME_LEN]; str createTime[TIME_LEN]; str modifyTime[TIME_LEN]; struct *SpecColl_PI;"
+    ),
     "CollInpNew_PI": "str collName[MAX_NAME_LEN]; int flags; int oprType; struct KeyValPair_PI;",
     "CollOprStat_PI": "int filesCnt; int totalFileCnt; double bytesWritten; str lastObjPath[MAX_NAME_LEN];",
     "GenQueryInp_PI": (

@@ -32,6 +32,7 @@ NOT_RUN = {
     "install": "gets this program from elsewhere",
     "cluster": "needs a cluster: tests/manifests and `make test-cluster` try the same",
     "production": "names servers of a site",
+    "icommands": "needs the iCommands, of which no package is at hand",
     "long": "takes minutes; tests/e2e/test_demo.py and others run the same",
 }
 DATA = {"text", "yaml", "json", "ini", "csv", "sql"}

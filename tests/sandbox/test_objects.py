@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,29 @@ def test_put_and_get_of_40_mib(server: SandboxServer, session: iRODSSession, tmp
     session.data_objects.get(f"{HOME}/large", str(tmp_path / "back"), num_threads=threads)
     assert (tmp_path / "back").read_bytes() == data
     assert (server.calls[20000] > 0) == (threads != 1)
+
+
+def test_what_is_at_a_path(server: SandboxServer, session: iRODSSession) -> None:
+    put(session, f"{HOME}/a", b"hello")
+    session.data_objects.chksum(f"{HOME}/a")
+
+    def told(user: iRODSSession, path: str, **keywords: str) -> dict[str, str]:
+        answer = call(user, 633, object_input(path, **keywords))
+        found = {one.tag: one.text or "" for one in ElementTree.fromstring(answer.msg)}
+        assert answer.int_info == int(found["objType"])
+        return found
+
+    found = told(session, f"{HOME}/a")
+    assert (found["objType"], found["objSize"], found["chksum"]) == ("1", "5", sha2(b"hello"))
+    assert (found["ownerName"], found["dataId"]) == ("rods", str(session.data_objects.get(f"{HOME}/a").id))
+    assert told(session, f"{HOME}/")["objType"] == "2"
+    for path, only in ((f"{HOME}/none", None), (f"{HOME}/a", "collection"), (HOME, "dataObj")):
+        with pytest.raises(exception.USER_FILE_DOES_NOT_EXIST):
+            told(session, path, **({"selObjType": only} if only else {}))
+    session.users.create("alice", "rodsuser")
+    session.users.modify("alice", "password", "secret")
+    with connect(server, "alice", "secret") as alice, pytest.raises(exception.USER_FILE_DOES_NOT_EXIST):
+        told(alice, f"{HOME}/a")
 
 
 def test_an_announced_size_that_does_not_come_is_told_as_success(server: SandboxServer, session: iRODSSession) -> None:
