@@ -142,6 +142,7 @@ def _words(kind: str, message: str) -> str:
         return "must not be empty or contain a slash"
     if kind == "string_too_short":
         return "must not be empty"
+    message = message.removeprefix("Value error, ")  # a check of ours
     message = message[0].lower() + message[1:]
     return message.replace("input should be", "must be").replace("a valid string", "a text")
 

@@ -56,6 +56,7 @@ class Explained:
         Bytes that are no UTF-8 are lone surrogates, as in Python's own file names.
         """
         place = os.fsdecode(source_path(self.job.source_url, self.path))
+        place = place if self.path else place.rstrip("/") or "/"
         return f"s3:/{place}" if self.job.source_url.startswith("s3://") else place
 
 

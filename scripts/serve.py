@@ -85,4 +85,6 @@ def _listener(settings: WebSettings) -> socket.socket:
         return socket.create_server((settings.address, settings.port), family=family)
     except OSError as error:
         where = f"{settings.address}:{settings.port}"
-        raise Unavailable(f"cannot listen on {where}: {error.strerror or error}", "choose another --port") from None
+        raise Unavailable(
+            f"cannot listen on {where}: {error.strerror or error}", "choose another --address or --port"
+        ) from None

@@ -33,8 +33,8 @@ _NAME = {
 
 
 @cache
-def document() -> dict[str, Any]:
-    """The whole document, without the server's address."""
+def document(*, control: bool = True, private: bool = False) -> dict[str, Any]:
+    """The whole document, without the server's address: of one that can be controlled by a token, and whose readers need it too."""
     shapes = (
         bodies.JobStart,
         bodies.NamedJobStart,
@@ -56,9 +56,10 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "iRODS inventory loader",
             "version": "1",
-            "description": "Ingest jobs. Reading is open unless the server says otherwise; changing needs the control token.",
+            "description": f"Ingest jobs. Reading {'needs the control token' if private else 'is open'};"
+            f" changing {'needs the control token' if control else 'is refused: this server is read-only'}.",
         },
-        "paths": _paths(),
+        "paths": _secured(_paths(), control=control, private=private),
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -112,6 +113,15 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _secured(paths: dict[str, Any], *, control: bool, private: bool) -> dict[str, Any]:
+    """The paths, with the token where it is asked for; a server that has none refuses changes whatever is sent."""
+    for operations in paths.values():
+        for operation in operations.values():
+            if isinstance(operation, dict) and (control if "403" in operation["responses"] else private):
+                operation["security"] = [{"token": []}]
+    return paths
+
+
 def _change(name: str, words: str, shape: str | None, body: str | None = None) -> dict[str, Any]:
     problems = (400, 401, 403, 404, 409, 413, *((415,) if body else ()), 429, 503)
     operation = _operation(name, words, 200 if shape else 204, shape, problems, body)
@@ -139,8 +149,6 @@ def _operation(
     answers: dict[str, Any] = {str(status): {"description": "Done."} | (_content(shape) if shape else {})}
     answers |= {str(problem): {"description": _PROBLEMS[problem]} | _content("Problem") for problem in problems}
     operation: dict[str, Any] = {"operationId": name, "summary": words, "responses": answers}
-    if 403 in problems:
-        operation["security"] = [{"token": []}]
     if status == 201:
         answers["201"]["links"] = {other: _link(other) for other in _OF_ONE_JOB}
     if body:

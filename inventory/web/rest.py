@@ -61,7 +61,7 @@ class Rest:
 
     async def openapi(self, request: Request) -> Response:
         """What this interface can do (OpenAPI 3.1)."""
-        return JSONResponse(document())
+        return JSONResponse(document(control=self._access.can_control, private=self._access.private))
 
     async def listed(self, request: Request) -> Response:
         """GET /job: all jobs and how far they are."""

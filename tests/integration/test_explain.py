@@ -115,7 +115,7 @@ def test_where_it_is_at_the_source_is_told_as_a_person_types_it(world: World) ->
         return replace(told(world, path), job=replace(world.job, source_url=url)).place
 
     assert place("s3://bucket/run 7", "a%2520b/%2F/c%2F") == "s3://bucket/run 7/a%20b//c"
-    assert place("s3://bucket", "") == "s3://bucket/"
+    assert (place("s3://bucket", ""), place("file:///data", ""), place("file:///", "")) == ("s3://bucket", "/data", "/")
     assert place("file:///data/run%207", "bad%FF") == "/data/run 7/bad\udcff"
 
 
