@@ -143,7 +143,7 @@ def test_an_unreadable_file_and_directory_wait_for_a_person(world: World, source
     (source / "closed").chmod(0)
     (source / "shut").mkdir()
     (source / "shut").chmod(0)
-    world.start_job(source)
+    world.start_job(source, "--delete-mode", "no_trash", "--max-delete-percent", "100")
     # root may read everything, unless it is told not to
     plain = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     world.start("watcher", "loader", "verifier", prefix=plain)
@@ -152,9 +152,30 @@ def test_an_unreadable_file_and_directory_wait_for_a_person(world: World, source
     assert {path: line.error for path, line in world.lines().items()} == {"open": None, "closed": "EACCES"}
     (source / "closed").chmod(0o644)
     (source / "shut").chmod(0o755)
+    for path in ("shut/in", "shut/below/x", "listed/y", "gone"):
+        (source / path).parent.mkdir(exist_ok=True)
+        (source / path).write_bytes(path.encode())
+    assert world.ingest("job", "retry", "job").returncode == 0
+    assert world.ingest("job", "rescan", "job").returncode == 0
+    world.wait_finished()
+    assert world.counts() == {"verified": 6}
+
+    # of what is below directories that nobody can look into nothing is taken for gone
+    before = world.objects()
+    for path in ("gone", "shut/in"):
+        (source / path).unlink()
+    (source / "shut").chmod(0)
+    (source / "listed").chmod(0o644)  # its names can be read, what they are cannot
+    assert world.ingest("job", "rescan", "job").returncode == 0
+    world.wait_finished()
+    assert {d.path for d in queries.failed_directories(world.database, "job")} == {"shut", "shut/below", "listed"}
+    assert world.counts() == {"verified": 5, "deleted": 1}
+    assert world.objects() == before - {"gone"}
+    (source / "shut").chmod(0o755)
+    (source / "listed").chmod(0o755)
     assert world.ingest("job", "retry", "job").returncode == 0
     world.wait_finished()
-    assert world.counts() == {"verified": 2}
+    assert world.objects() == before - {"gone", "shut/in"}
     world.stop()
 
 
