@@ -13,10 +13,7 @@ import pytest
 
 from core.paths import escape
 from tests.e2e.many import Many, handler
-from tests.e2e.test_handlers_each import folder
 from tests.e2e.world import World
-
-__all__ = ["folder"]
 
 ODD, GRAVE, PLAIN, BELOW, RAISES = b"b\xff", b"gr`ave 'n\"", b"plain", b"d\xfe/x\xfd", b"raises\xff"
 NAMES = (ODD, GRAVE, PLAIN, b"g`d/" + ODD, BELOW, RAISES)
