@@ -186,7 +186,7 @@ def workers(database: Database, *, minutes: float) -> list[WorkerLine]:
                     ORDER BY id DESC LIMIT 2000)
                 SELECT w.id, w.kind::text, w.pod, w.version,
                     CASE WHEN w.expired_at IS NOT NULL THEN 'lost' WHEN w.stopped_at IS NOT NULL THEN 'stopped' ELSE 'alive' END,
-                    w.started_at, extract(epoch FROM now() - w.heartbeat_at)::float,
+                    w.started_at, greatest(0, extract(epoch FROM now() - w.heartbeat_at))::float,
                     (SELECT count(*) FROM inventory.file f WHERE f.claimed_by = w.id),
                     coalesce(sum(a.files), 0)::bigint, coalesce(sum(a.failed), 0)::bigint, coalesce(sum(a.bytes), 0)::bigint,
                     coalesce(sum(a.busy_seconds), 0)::float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; every error becomes one line on standard error."""
     interrupts.end_on_interrupt()
     debug = "--debug" in arguments
+    if sys.stdout is None:  # it was closed (`>&-`): nobody wants to read
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # for as long as this process lives
     try:
         answer = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
@@ -88,15 +91,25 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return interrupts.EXIT_CODE
     except BrokenPipeError:
-        # `| head` has read enough; what is still buffered for it must not raise again when Python ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_the_rest()  # `| head` has read enough
         return 1
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            _discard_the_rest()
+            return _complain(name, f"cannot write: {error.strerror}; make room, or write elsewhere", 1)
         what = f"unexpected {type(error).__name__}: {error}"
         return _complain(name, f"{what}; run it again with --debug and report what it prints", 1)
     return answer if isinstance(answer, int) else 0
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _discard_the_rest() -> None:
+    """What is still buffered for standard output must not raise again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: click.ClickException) -> str:

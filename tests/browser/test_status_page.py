@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.world import World, eventually
@@ -22,18 +25,19 @@ def picture(page: Page, name: str) -> None:
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
 
-def archive(folder: Path) -> Path:
-    source = folder / "archive"
-    for number in range(FILES):
-        path = source / f"run{number % 8}" / f"sample{number:03}.dat"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.urandom(2000 + number))
-    return source
+@pytest.fixture
+def source() -> Iterator[Path]:
+    """Some files at a place that looks well on a picture."""
+    with TemporaryDirectory(prefix="archive-") as folder:
+        for number in range(FILES):
+            path = Path(folder) / f"run{number % 8}" / f"sample{number:03}.dat"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(os.urandom(2000 + number))
+        yield Path(folder)
 
 
-def test_an_operator_follows_a_job_from_its_start_to_a_failed_file(page: Page, world: World, tmp_path: Path) -> None:
+def test_an_operator_follows_a_job_from_its_start_to_a_failed_file(page: Page, world: World, source: Path) -> None:
     expect(page.get_by_text("No job has been started")).to_be_visible()
-    source = archive(tmp_path)
     world.environment["INGEST_JOB__MAX_RELOADS"] = "0"
     world.start_job(source, name="beamline-7")
     world.start("watcher", "loader", "loader")
@@ -107,7 +111,7 @@ def test_it_stands_still_under_a_keyboard_and_when_it_is_asked_to(page: Page, wo
     (tmp_path / "source").mkdir()
     page.goto("/workers")
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/workers") else None)
     hour = page.get_by_role("link", name="1 h", exact=True)
     hour.focus()
     page.wait_for_timeout(6000)  # it would have asked by now

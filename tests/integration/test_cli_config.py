@@ -121,6 +121,20 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     assert (answer.returncode, answer.stderr) == (1, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full, of Linux")
+def test_a_full_disk_is_one_line_and_a_closed_output_none() -> None:
+    command = f"'{sys.executable}' -m scripts.ingest config check"
+    full, closed = (
+        subprocess.run(["sh", "-c", f"{command} {place}"], cwd=ROOT, capture_output=True, text=True, check=False)
+        for place in (">/dev/full", ">&-")
+    )
+    assert (full.returncode, full.stderr) == (
+        1,
+        "ingest: cannot write: No space left on device; make room, or write elsewhere\n",
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 def test_ctrl_c_ends_with_130_and_no_traceback(postgres: PostgresServer, empty_database_url: str) -> None:
     # the migration waits for a lock of ours, so the command is surely at work when it is interrupted
     engine = sqlalchemy.create_engine(empty_database_url)
