@@ -15,7 +15,7 @@ from inventory.looks import Seen
 from tests.integration.inventory_world import World
 from tests.plans.recorder import Node, explained, nodes
 
-FEW, MANY = 10, int(os.environ.get("PLAN_ROWS", "100000"))
+FEW, MANY = 10, int(os.environ.get("PLAN_ROWS", "40000"))
 _FILL = """
     INSERT INTO inventory.directory (job_id, parent_id, shard, path, state, scan_started_at, scan_finished_at, next_scan_at,
         listing_digest, modified_at)

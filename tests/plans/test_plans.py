@@ -19,7 +19,7 @@ from inventory.listing import ClaimedDirectory, Merge
 from tests.integration.inventory_world import World
 from tests.plans.recorder import explained
 
-FEW, MANY = 10, int(os.environ.get("PLAN_ROWS", "100000"))
+FEW, MANY = 10, int(os.environ.get("PLAN_ROWS", "40000"))
 A_DIRECTORY = 1000
 Filled = tuple[World, int]
 
