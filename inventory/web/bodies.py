@@ -254,7 +254,7 @@ def parse(body: bytes, content_type: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = " ".join(str(error).split())[:_LONGEST_ERROR]
         raise UsageError(f"the body is neither YAML nor JSON: {where}", "see /openapi.json") from None
-    if found is None:
+    if found is None and not text.strip():
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UsageError("the body is not an object", "send `key: value` lines or a JSON object")
@@ -321,7 +321,9 @@ def change(found: Mapping[str, Any]) -> dict[str, object]:
     if not found or (unknown := next((key for key in found if key not in Change.model_fields), None)):
         what = f"unknown key {unknown!r}" if found else "nothing to change"
         raise UsageError(what, f"send one of {', '.join(Change.model_fields)}")
-    changes = {key: None if key == "max_in_flight" and value == 0 else _whole(value) for key, value in found.items()}
+    changes = {key: _whole(value) for key, value in found.items()}
+    if changes.get("max_in_flight") == 0 and not isinstance(changes["max_in_flight"], bool):
+        changes["max_in_flight"] = None
     for key, value in changes.items():
         check_value(f"job.{key}", value, "body")
     return changes

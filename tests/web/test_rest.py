@@ -51,9 +51,18 @@ def test_settings_change_while_it_runs(operator: httpx.Client, client: httpx.Cli
     assert (shown["priority"], shown["max_in_flight"]) == (7, 40)
     assert operator.patch("/job/first", json={"max_in_flight": 0}).status_code == 204
     assert client.get("/job/first").json()["max_in_flight"] is None
-    for wrong in ({}, {"max_in_flight": 1.5}, {"priority": "high"}, {"operation": "put"}, {"bandwidth": "quick"}):
+    for wrong in (
+        {},
+        {"max_in_flight": False},
+        {"max_in_flight": 1.5},
+        {"priority": "high"},
+        {"operation": "put"},
+        {"bandwidth": "quick"},
+    ):
         assert operator.patch("/job/first", json=wrong).status_code == 400
     assert operator.patch("/job/other", json={"priority": 1}).status_code == 404
+    for content, status in ((b"", 200), (b"{}", 200), (b"null", 400)):
+        assert operator.post("/job/first/retry", content=content, headers=headers).status_code == status
 
 
 def test_a_name_is_made_of_the_source_when_none_is_given(operator: httpx.Client, source: Path) -> None:
