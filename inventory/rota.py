@@ -50,8 +50,8 @@ class Rota:
         self._clock = clock
         self.admits: Callable[[Job], bool] = lambda job: True
         """Whether this pod can do a job's work; what it cannot it does not claim."""
-        self.pace = Pace()
-        """What this worker holds of jobs to load it; whoever claims files to load tells it when they are let go."""
+        self.pace: Pace | None = None
+        """What this worker holds of jobs to load it: who sets it says which files are let go, and has claims bounded by it."""
         self._ahead: dict[int, Ahead | None] = {}
         self._jobs: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
@@ -138,6 +138,8 @@ class Rota:
 
     def _limits(self) -> dict[int, Ahead | None]:
         """What may be claimed of the jobs whose bandwidth is limited now."""
+        if self.pace is None:
+            return {}
         rates = {job: self.bytes_per_second(job) for job in self._jobs}
         return {job: self.pace.ahead(job, rate) for job, rate in rates.items() if rate is not None}
 
@@ -163,7 +165,7 @@ class Rota:
     def _claim(self, stage: Stage, shard: int, limit: int) -> list[ClaimedFile]:
         with metrics.timed(metrics.CLAIM_SECONDS.labels(stage)):
             files = self._claim_from_place(stage, shard, limit)
-        if stage == "load":
+        if stage == "load" and self.pace is not None:
             self.pace.claimed(files)
         return files
 

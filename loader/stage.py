@@ -50,7 +50,7 @@ class LoadStage:
             member.settings.irods.connections,
             member.rota.bytes_per_second,
         )
-        member.rota.pace = Pace(member.settings.irods.connections)
+        self._pace = member.rota.pace = Pace(member.settings.irods.connections)
         folder = HandlersFolder(member.settings.loader.handlers_folder)
         member.rota.admits = lambda job: (
             job.handler is None or folder.has(job.name, job.handler.file, job.handler.sha256)
@@ -115,7 +115,7 @@ class LoadStage:
                 made.add(file.directory_id)
         self._collections.finish(collections, made)
         fenced = sum(self._finish_files(job, stage, results) for (job, stage), results in by_job.items())
-        self._member.rota.pace.let_go(one.item for one in reported if isinstance(one.item, ClaimedFile))
+        self._pace.let_go(one.item for one in reported if isinstance(one.item, ClaimedFile))
         return fenced
 
     def is_suspect(self, item: Item) -> bool:
@@ -127,7 +127,7 @@ class LoadStage:
         stage: Stage = "delete" if isinstance(item, Deletion) else "load"
         mine = file is None or custody.begin(member.database, member.worker, stage, file)
         if not mine and isinstance(item, ClaimedFile):
-            member.rota.pace.let_go([item])
+            self._pace.let_go([item])
         return mine
 
     def keep(self, items: Sequence[Item]) -> None:
@@ -135,7 +135,7 @@ class LoadStage:
         loads = [item for item in items if isinstance(item, ClaimedFile)]
         deletions = [item.file for item in items if isinstance(item, Deletion)]
         custody.keep(member.database, member.worker, "load", member.rota.shards, loads)
-        member.rota.pace.keep(loads)
+        self._pace.keep(loads)
         custody.keep(member.database, member.worker, "delete", member.rota.shards, deletions)
         self._events.keep([item for item in items if isinstance(item, ClaimedEvent)])
         self._collections.keep([item for item in items if isinstance(item, ClaimedCollection | Gone)])

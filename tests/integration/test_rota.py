@@ -119,39 +119,39 @@ def test_of_many_shards_only_those_with_files_are_tried(worlds: Callable[..., Wo
     assert world.finish(rota._worker, [Result(file, Done("sha2:x"))]) == 0
 
 
-def slow(world: World, workers: int) -> list[Rota]:
+def slow(world: World, workers: int) -> list[tuple[Rota, Pace]]:
     """Loaders of a job of 100 bytes a second, each with two threads."""
     ids = [world.worker() for _ in range(workers)]
     jobs.set_settings(world.database, world.job.id, {"bandwidth": "100"})
-    rotas = [Rota(world.database, worker) for worker in ids]
-    for rota in rotas:
-        rota.pace = Pace(2)
-    return rotas
+    paced = [(Rota(world.database, worker), Pace(2)) for worker in ids]
+    for rota, pace in paced:
+        rota.pace = pace
+    return paced
 
 
 def test_of_a_slow_job_a_worker_claims_no_more_than_it_reads_soon(world: World) -> None:
     world.add(*(f"f{n:02}" for n in range(40)), size=100)
-    one, two = slow(world, 2)
+    (one, pace), (two, _) = slow(world, 2)
     each = round(AHEAD_SECONDS * 50 / 100)  # 50 bytes a second each
     mine = one.claim_files("load", 4000)
     assert names(mine) == [f"f{n:02}" for n in range(each)]
     assert one.claim_files("load", 4000) == []
     assert names(two.claim_files("load", 4000)) == [f"f{n:02}" for n in range(each, 2 * each)]
-    one.pace.let_go(mine[:1])
+    pace.let_go(mine[:1])
     assert one.claim_files("load", 4000) == []  # more than half is left
-    one.pace.let_go(mine[1:3])
+    pace.let_go(mine[1:3])
     assert names(one.claim_files("load", 4000)) == [f"f{n:02}" for n in range(2 * each, 2 * each + 3)]
-    one.pace.keep(mine[3:])  # the last claim's answer was lost
+    pace.keep(mine[3:])  # the last claim's answer was lost
     assert len(one.claim_files("load", 2)) == 2
 
 
 def test_of_a_slow_job_a_worker_has_a_file_for_each_thread_however_large(world: World) -> None:
     world.scan([Entry(name, "f", 1_000_000, 1) for name in "abc"] + [Entry("d", "f", 0, 1)])
-    (rota,) = slow(world, 1)
+    ((rota, pace),) = slow(world, 1)
     first = rota.claim_files("load", 4000)
     assert names(first) == ["a", "b"]
     assert rota.claim_files("load", 4000) == []
-    rota.pace.let_go(first[:1])
+    pace.let_go(first[:1])
     assert names(rota.claim_files("load", 4000)) == ["c"]
     jobs.set_settings(world.database, world.job.id, {"bandwidth": "off"})
     assert names(Rota(world.database, rota._worker).claim_files("load", 4000)) == ["d"]
