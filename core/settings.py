@@ -262,7 +262,7 @@ class JobSettings(Section):
     honest about that time, and files are never changed in place: a change of a file's content does not change it."""
     priority: int = Field(default=0, ge=-1000, le=1000)
     """Jobs of a higher priority go first: of others only what workers have room for is begun. Jobs of the same one take turns."""
-    max_in_flight: Count | None = None
+    max_in_flight: Count | None = Field(default=None, le=2_147_483_647)
     """So many files of the job are loaded, verified or deleted at the same time, by all pods together. null: no limit."""
     bandwidth: Bandwidth | None = None
     """How many bytes a second all loaders together read of the source: `50M`, or a timetable in the pods' time zone (TZ) such as

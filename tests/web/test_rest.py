@@ -54,6 +54,7 @@ def test_settings_change_while_it_runs(operator: httpx.Client, client: httpx.Cli
     for wrong in (
         {},
         {"max_in_flight": False},
+        {"max_in_flight": 2**31},
         {"max_in_flight": 1.5},
         {"priority": "high"},
         {"operation": "put"},
