@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -82,11 +83,12 @@ def test_changed_new_and_removed_objects_follow(world: World, s3: Service) -> No
     eventually("empty collections are gone", lambda: world.collections() == {"stays", "new"})
     wanted = {"stays/a": b"x", "changes": b"y", "new/d": b"new"}
     assert world.held_by_irods() == {path: hashlib.sha256(data).hexdigest() for path, data in wanted.items()}
-    s3.client.delete_object(Bucket=bucket, Key="stays/a")
-    s3.client.delete_object(Bucket=bucket, Key="changes")
-    s3.client.delete_object(Bucket=bucket, Key="new/d")
+    world.kill("watcher-0", signal.SIGTERM)  # a listing between would find the objects gone, but not the bucket
+    for key in wanted:
+        s3.client.delete_object(Bucket=bucket, Key=key)
     s3.client.delete_bucket(Bucket=bucket)
-    log = world.logs / "watcher-0.log"
+    [watcher] = world.start("watcher")
+    log = world.logs / f"{watcher}.log"
     eventually("the watcher says so", lambda: "NoSuchBucket" in log.read_text())
     assert world.counts() == {"verified": 3, "deleted": 2}
     world.stop()
