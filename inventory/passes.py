@@ -69,7 +69,10 @@ def listed(database: Database, job: int) -> list[Pass]:
 
 
 def ensure(connection: Connection) -> None:
-    """Give each running job an open pass, and begin those for which a directory is due."""
+    """Give each running job an open pass, and begin those for which a directory is due, or whose root was looked at since.
+
+    All directories of a pass may have become due, and been looked at, between two calls of this.
+    """
     connection.execute(
         text("""
             INSERT INTO inventory.pass (job_id, number, since, pre_done_at)
@@ -83,11 +86,17 @@ def ensure(connection: Connection) -> None:
     )
     connection.execute(
         text("""
-            UPDATE inventory.pass p SET started_at = now()
-            FROM inventory.job j WHERE j.id = p.job_id AND j.state = 'running' AND p.started_at IS NULL
-              AND (j.settings ->> 'rescan_seconds' IS NULL OR EXISTS (
-                  SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state IN ('pending', 'scanned')
-                  AND d.next_scan_at <= now()))""")
+            WITH opened AS MATERIALIZED (
+                SELECT p.id, (
+                    SELECT greatest(p.since, min(d.scan_started_at)) FROM inventory.directory d
+                    WHERE d.job_id = j.id AND d.path = '' AND d.scan_finished_at > p.since HAVING count(*) > 0) AS looked_at,
+                    j.settings ->> 'rescan_seconds' IS NULL OR EXISTS (
+                        SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state IN ('pending', 'scanned')
+                        AND d.next_scan_at <= now()) AS due
+                FROM inventory.pass p JOIN inventory.job j ON j.id = p.job_id
+                WHERE j.state = 'running' AND p.started_at IS NULL FOR UPDATE OF p)
+            UPDATE inventory.pass p SET started_at = coalesce(o.looked_at, now())
+            FROM opened o WHERE p.id = o.id AND (o.due OR o.looked_at IS NOT NULL)""")
     )
 
 

@@ -141,6 +141,20 @@ def test_an_interval_job_has_a_pass_for_each_look_at_everything(world: World) ->
         world.execute("UPDATE inventory.directory SET next_scan_at = now() WHERE job_id = :job", job=job.id)
 
 
+def test_a_pass_that_nobody_saw_begin_is_one(world: World) -> None:
+    """All directories became due, and were looked at, between two rounds of housekeeping."""
+    job = hearing(world, rescan_seconds=3600)
+    tidy(world)
+    for number in (1, 2, 3):
+        run_through(world, job)
+        tidy(world)
+        tidy(world)
+        *over, waiting = passes.listed(world.database, job.id)
+        assert [one.number for one in over] == list(range(1, number + 1))
+        assert all(one.started_at and one.finished_at and one.started_at <= one.finished_at for one in over)
+        assert waiting.started_at is None
+
+
 def test_claims_whose_answer_was_lost_are_given_back(world: World) -> None:
     job = hearing(world, "pre_job")
     loader = world.worker()
