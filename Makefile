@@ -9,7 +9,8 @@
 # make clean  remove the demo's data and all caches
 
 PYTHON_IN_VENV := .venv/bin/python
-TEST_PROCESSES ?= 2
+# many tests wait for processes, so that one more than processors is the quickest
+TEST_PROCESSES ?= 3
 
 .PHONY: demo test lint test-cluster soak lock docs clean
 .DEFAULT_GOAL := help

@@ -14,6 +14,6 @@ from tests.soak.soak import Soak, seed_of
 def test_a_short_soak(tmp_path: Path) -> None:
     seed = seed_of(dict(os.environ))
     soak = Soak(tmp_path / "soak", seed)
-    report = soak.run(float(os.environ.get("SOAK_SECONDS", "15")))
+    report = soak.run(float(os.environ.get("SOAK_SECONDS", "10")))
     assert not report.violations, f"{report.text()}\nlogs in {tmp_path / 'soak' / 'logs'}"
     soak.remove()
