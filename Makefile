@@ -9,8 +9,7 @@
 # make clean  remove the demo's data and all caches
 
 PYTHON_IN_VENV := .venv/bin/python
-# many tests wait for processes, so that one more than processors is the quickest
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test lint test-cluster soak lock docs clean
 .DEFAULT_GOAL := help

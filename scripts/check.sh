@@ -16,7 +16,7 @@ lint() {
 }
 
 tests() {
-    stage python -m pytest -q --numprocesses "${TEST_PROCESSES:-3}" --dist worksteal
+    stage python -m pytest -q --numprocesses "${TEST_PROCESSES:-2}" --dist worksteal
 }
 
 for part in "$@"; do
