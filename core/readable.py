@@ -21,6 +21,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def printable(text: str) -> str:
+    r"""A text that is UTF-8: bytes that are no UTF-8, lone surrogates in Python, as \xNN."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def rate(number: float) -> str:
     """As `count`, and small ones with two digits: what takes long is not nothing a second."""
     return f"{number:.2g}" if abs(number) < 9.5 else count(number)

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import text
 
+from core import readable
 from inventory.engine import Database
 
 
 def _kept(words: str) -> str:
-    """A text as Postgres can hold it: names may have bytes that are no UTF-8, as surrogates."""
-    return words.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    """A text as Postgres can hold it: names may have bytes that are no UTF-8."""
+    return readable.printable(words).replace("\0", "\\x00")
 
 
 class JobNotes:

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import click
 
-from core import hints
+from core import hints, readable
 from core.errors import UsageError
 from core.paths import escape
 from core.sources import keys
@@ -187,7 +187,7 @@ def _show(told: Explained, logical_path: str | None, remark: str | None) -> None
     rows += _file_rows(told.file) if told.file is not None else []
     rows += _directory_rows(told.directory) if told.directory is not None else []
     for key, value in rows:
-        click.echo(f"  {key:<10} {_printable(one_line(value))}")
+        click.echo(f"  {key:<10} {readable.printable(one_line(value))}")
     for attempt in told.attempts:
         which = (
             f"attempt {attempt.attempt}{', the last' if attempt.permanent else ''} of generation {attempt.generation}"
@@ -242,11 +242,6 @@ def _directory_rows(directory: dict[str, object]) -> list[tuple[str, str]]:
         ("directory", f"{directory['path'] or '/'} is {directory['state']}, {scanned}"),
         ("collection", made),
     ]
-
-
-def _printable(line: str) -> str:
-    """Bytes that are no UTF-8 as \\xNN."""
-    return line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _when(stamp: object) -> str:

@@ -146,7 +146,7 @@ class Pages:
             if job is None or "\0" in path:
                 return None
             told = explain(self._database, job, path)
-            place = told.place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            place = readable.printable(told.place)
             advice = {one.error: hints.advice(one.error) for one in told.attempts}
             return {"name": name, "told": told, "place": place, "irods": self._logical_path(told), "hints": advice}
 
