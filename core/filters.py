@@ -15,7 +15,7 @@ from pathspec import GitIgnoreSpec
 
 from core.errors import UsageError
 from core.settings import JobSettings
-from core.sources.base import DIRECTORY, EXCLUDED, REGULAR, Entry
+from core.sources.base import DIRECTORY, EXCLUDED, REGULAR, UNKNOWN, Entry
 
 KIND_OF_TYPE = {
     "directory": DIRECTORY,
@@ -55,7 +55,7 @@ class Filter:
         """Whether the entry at this path is brought in; a directory: whether it is descended into. `now` is seconds since 1970."""
         if entry.kind in self._kinds or (self._by_name and self.leaves_out(path, entry.kind == DIRECTORY)):
             return False
-        if entry.kind == DIRECTORY:
+        if entry.kind == DIRECTORY or (entry.size, entry.modified_at) == UNKNOWN:
             return True
         return self._fits_size(entry) and (
             not self.by_age or self._fits_age(entry, time.time() if now is None else now)

@@ -21,6 +21,10 @@ KINDS = {
 }
 
 
+UNKNOWN = (0, -62_135_596_800_000_000)
+"""Size and time of an entry that can be listed, and not looked at: whoever opens the file tells what is wrong with it."""
+
+
 class Entry(NamedTuple):
     """One name in a directory, as a scan saw it.
 

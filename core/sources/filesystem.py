@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
 from core.paths import checked_physical, escape, unescape
-from core.sources.base import WHOLE, Entry, Keys, Stat
+from core.sources.base import DIRECTORY, REGULAR, UNKNOWN, WHOLE, Entry, Keys, Stat
 from core.sources.links import is_inside, target_status
 
 # datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
-_EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_000_000
+_EARLIEST, _LATEST = UNKNOWN[1], 253_402_300_799_000_000
 
 _KIND_OF = {
     stat_bits.S_IFREG: "f",
@@ -28,6 +28,7 @@ _KIND_OF = {
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 # a mount that is away or a server that does not answer: nobody's file is at fault
 _AWAY = {errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
+_SHUT = {errno.EACCES, errno.EPERM}
 _FOREVER = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENXIO}
 
 
@@ -49,6 +50,23 @@ def _file_error(error: OSError, path: str) -> FileError:
     if error.errno in _FOREVER:
         return Permanent(name, message, "make it readable for the loader's user, then retry")
     return Transient(name, message)
+
+
+def _by_its_name(entry: os.DirEntry[str], error: OSError) -> Entry:
+    """An entry that is listed and cannot be looked at, so that it keeps no other one from being listed.
+
+    Raises the error where all entries have it, the directory being shut or the mount away, or where nobody can say of what kind
+    this one is: a file that seems to be gone would be deleted.
+    """
+    if error.errno in _SHUT:
+        raise error
+    if entry.is_dir(follow_symlinks=False):
+        kind = DIRECTORY
+    elif error.errno not in _AWAY and entry.is_file(follow_symlinks=False):
+        kind = REGULAR
+    else:
+        raise error
+    return Entry(escape(os.fsencode(entry.name)), kind, *UNKNOWN)
 
 
 @contextmanager
@@ -144,6 +162,9 @@ class FilesystemSource:
                             status = entry.stat(follow_symlinks=False)
                         except FileNotFoundError:
                             continue  # gone between the listing and the stat
+                        except OSError as error:
+                            yield _by_its_name(entry, error)
+                            continue
                         name = entry.name
                         if not (name.isascii() and name.isprintable()) or "%" in name:
                             name = escape(os.fsencode(name))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.errors import Outage, Permanent, UsageError, Vanished
 from core.settings import S3Settings
-from core.sources.base import Stat
+from core.sources.base import UNKNOWN, Stat
 from core.sources.filesystem import FilesystemSource
 from core.sources.urls import open_source, source_basename, source_url
 
@@ -180,3 +183,51 @@ def test_a_stat_is_a_size_and_microseconds(tmp_path: Path, source: FilesystemSou
     opened = source.open("keep")
     assert opened.stat() == Stat(4, 1_700_000_000_123_456)
     opened.close()
+
+
+_WITH_BROKEN_INODES = """
+import ctypes, errno, os, platform, struct, sys
+from core.sources.filesystem import FilesystemSource
+syscall = {"x86_64": 262, "aarch64": 79}.get(platform.machine(), 0)  # newfstatat, by which entries are looked at
+allow, fail = 0x7FFF0000, 0x00050000 | int(sys.argv[2])
+program = b"".join(struct.pack("HBBI", *step) for step in [
+    (0x20, 0, 0, 0), (0x15, 0, 3, syscall),  # the call
+    (0x20, 0, 0, 40), (0x15, 0, 1, 0x100),  # its flags: AT_SYMLINK_NOFOLLOW
+    (0x06, 0, 0, fail), (0x06, 0, 0, allow),
+])
+steps = ctypes.create_string_buffer(program)
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 6, ctypes.addressof(steps)))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+source = FilesystemSource(sys.argv[1])
+if not syscall or prctl(38, 1, 0, 0, 0) or prctl(22, 2, filter):
+    sys.exit(77)
+try:
+    print(sorted(tuple(entry[:4]) for entry in source.scan("")))
+except Exception as error:
+    print(type(error).__name__, getattr(error, "error", error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EIO, str([("dir", "d", *UNKNOWN), ("keep", "f", *UNKNOWN), ("odd%FF", "f", *UNKNOWN)])),
+        (errno.ESTALE, "Outage ESTALE"),
+        (errno.EACCES, "Permanent EACCES"),
+    ],
+)
+def test_an_entry_that_cannot_be_looked_at_keeps_no_other_from_being_listed(
+    tmp_path: Path, source: FilesystemSource, number: int, told: str
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "odd\udcff").touch()
+    # the kernel itself answers so, in a process of its own: a seccomp filter stays
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_BROKEN_INODES, str(tmp_path), str(number)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 77:
+        pytest.skip("this kernel takes no seccomp filter")
+    assert done.stdout.strip() == told, done.stderr
