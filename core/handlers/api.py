@@ -27,9 +27,10 @@ class Context:
     """What is known where a handler is asked: about a file, a directory (`is_directory`), or a whole job (no `path`).
 
     `path` is the path at the source, with bytes that are no UTF-8 as surrogates; `logical_path` the one in iRODS; `relative` the
-    escaped path below the job's source. Times are in seconds since 1970, sizes in bytes. `attempt` counts from 1. `session`
-    is an iRODSSession of python-irodsclient that acts as the loader does, or as the user that `as_user` named; it is None where
-    there is none: in `as_user`, `delete_mode` and `character_map`. `log` writes to the pod's log: `log.info("event", key=value)`.
+    escaped path below the job's source; `bucket` the bucket it is in, '' for a directory. Times are in seconds since 1970, sizes
+    in bytes. `attempt` counts from 1. `session` is an iRODSSession of python-irodsclient that acts as the loader does, or as the
+    user that `as_user` named; it is None where there is none: in `as_user`, `delete_mode` and `character_map`. `log` writes to
+    the pod's log: `log.info("event", key=value)`.
     """
 
     job: str
@@ -45,6 +46,7 @@ class Context:
     attempt: int = 1
     session: Any = None
     pass_number: int = 0
+    bucket: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings of the job, as `ingest job start` took them."""
     reader: Callable[[], BinaryIO] | None = field(default=None, repr=False)

@@ -173,11 +173,13 @@ def meta_of(context: Context) -> dict[str, Any]:
     """The `meta` of automated ingest, made anew for each call: what a handler changes in it changes nothing."""
     quiet: Mapping[str, Any] = {"filename": None, "when": None, "interval": None, "level": None}
     excluded = list(context.settings.get("exclude_regex", ()))
+    # of a bucket the paths have a slash in front there, the source has none, and the root of its objects is the bucket alone
+    source = context.source.lstrip("/") if context.bucket else context.source
     meta: dict[str, Any] = {
         "job_name": context.job,
-        "root": context.source,
-        "src_path": context.source,
-        "path": context.path or context.source,
+        "root": context.bucket if context.bucket and context.path else source,
+        "src_path": source,
+        "path": context.path or source,
         "target": context.target,
         "root_target_collection": context.collection,
         "interval": context.settings.get("rescan_seconds"),
@@ -205,6 +207,8 @@ def meta_of(context: Context) -> dict[str, Any]:
         "s3_secure_connection": True,
         "s3_multipart_chunksize_in_mib": 8,
     }
+    if context.bucket and context.path:
+        meta["s3_prefix"] = source.partition("/")[2]
     if context.path:
         kind = "dir" if context.is_directory else "file"
         meta |= {"entry_type": kind, "task": "filesystem_sync_dir" if context.is_directory else "sync_file"}

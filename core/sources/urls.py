@@ -49,6 +49,11 @@ def source_basename(url: str) -> str:
     return os.fsdecode(unquote_to_bytes(url.removeprefix("file://")).rstrip(b"/").rpartition(b"/")[2])
 
 
+def bucket_of(url: str) -> str:
+    """The bucket of a source's URL; '' for what is none."""
+    return url.removeprefix("s3://").partition("/")[0] if url.startswith("s3://") else ""
+
+
 def source_path(url: str, path: str) -> bytes:
     """The bytes of a file's own path at a source: /directory/name, or /bucket/key; `path` is escaped, below the source."""
     if url.startswith("s3://"):

@@ -11,6 +11,7 @@ import structlog
 
 from core.handlers import Context
 from core.sources.base import Source, SourceFile, Stat
+from core.sources.urls import bucket_of
 from inventory.claims import ClaimedFile
 from inventory.collections import ClaimedCollection
 from inventory.jobs import Job
@@ -62,6 +63,7 @@ def of_job(job: Job, event: ClaimedEvent | None = None, session: Any = None) -> 
         log=log,
         session=session,
         pass_number=event.number if event else 0,
+        bucket=bucket_of(job.source_url),
         attempt=event.attempts + 1 if event else 1,
         settings=job.settings.model_dump(mode="json"),
     )

@@ -46,7 +46,7 @@ def _wishes(handler: Handler, settings: Settings, job: str, url: str, collection
     from core.handlers import Context
     from core.handlers.loaded import HandlerFailed
     from core.irods import plain_session
-    from core.sources.urls import source_path
+    from core.sources.urls import bucket_of, source_path
 
     root = os.fsdecode(source_path(url, "").rstrip(b"/") or b"/")
     about: dict[str, Any] = {
@@ -57,6 +57,7 @@ def _wishes(handler: Handler, settings: Settings, job: str, url: str, collection
         "path": root,
         "logical_path": collection,
         "is_directory": True,
+        "bucket": bucket_of(url),
         "settings": settings.job.model_dump(mode="json"),
     }
     changes: dict[str, Any] = {}

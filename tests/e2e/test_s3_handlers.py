@@ -18,7 +18,7 @@ COPYING = ("put", "put_sync", "put_append")
 REGISTERING = ("register_sync", "register_as_replica_sync")
 EVENTS = """
 def post_data_obj_create(hdlr_mod, logger, session, meta, **options):
-    session.metadata.set(DataObject, meta["target"], iRODSMeta("made", meta["path"]))
+    session.metadata.set(DataObject, meta["target"], iRODSMeta("made", f"{meta['root']}:{meta['path']}"))
 def post_data_obj_modify(hdlr_mod, logger, session, meta, **options):
     session.metadata.set(DataObject, meta["target"], iRODSMeta("changed", meta["path"]))
 """
@@ -106,7 +106,8 @@ def check(many: Many, names: tuple[str, ...], held: dict[str, dict[str, bytes]],
             if name in ("put_sync", "register_sync"):
                 path = f"{root}a"
                 avus = {avu.name: avu.value for avu in session.data_objects.get(path).metadata.items()}
-                assert avus[event] == f"/{bucket}/{name}/a"
+                front = f"{bucket}:" if event == "made" else ""
+                assert avus[event] == f"{front}/{bucket}/{name}/a"
             if name == "mapped":
                 assert all(path.removeprefix(root).replace("/", "").isascii() for path in found)
                 assert f"{root}a" in found

@@ -108,6 +108,17 @@ def test_the_package_is_there_only_while_a_handler_is_looked_at(tmp_path: Path) 
     assert not [name for name in sys.modules if name.startswith(automated_ingest.PACKAGE)]
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("", "s/p|s/p|s/p|None"), ("/s/p/k", "s|s/p|/s/p/k|p"), ("/s/p/d/k", "s|s/p|/s/p/d/k|p")],
+)
+def test_the_root_of_a_bucket_s_objects_is_the_bucket(tmp_path: Path, path: str, told: str) -> None:
+    text = PEER + "class event_handler(Core):\n    @staticmethod\n    def target_path(session, meta, **options):\n"
+    text += "        return '|'.join(str(meta.get(key)) for key in ('root', 'src_path', 'path', 's3_prefix'))\n"
+    context = Context(job="j", source="/s/p", collection="/z/c", log=None, path=path, relative=path[5:], bucket="s")
+    assert loaded(tmp_path, text).ask("target_path", context) == told
+
+
 def test_meta_has_what_handlers_read(tmp_path: Path) -> None:
     text = PEER + "class event_handler(Core):\n    @staticmethod\n    def target_path(session, meta, **options):\n"
     text += "        return meta['path'] + '|' + meta['target'] + '|' + meta['root'] + '|' + meta['job_name']\n"
