@@ -8,6 +8,7 @@ upper-case digits.
 
 from __future__ import annotations
 
+import os
 import re
 
 from core.errors import Permanent
@@ -36,6 +37,15 @@ def escape(name: bytes) -> str:
 def unescape(text: str) -> bytes:
     """The name that `escape` was given."""
     return _ESCAPE_BYTES.sub(lambda match: bytes.fromhex(match.group(1).decode()), text.encode("utf-8"))
+
+
+def ways_of_prefix(given: str) -> tuple[str, ...]:
+    """The escaped beginnings of paths that a person may have meant: of names as they are at the source, or as our output writes
+    them. `given` is as it was typed, with bytes that are no UTF-8 as lone surrogates; () for nothing."""
+    if not given:
+        return ()
+    escaped = escape(os.fsencode(given))
+    return (escaped,) if escaped == given or _FORBIDDEN.search(given) else (escaped, given)
 
 
 def _percent(match: re.Match[str]) -> str:

@@ -25,12 +25,12 @@ CURRENT: tuple[FailureState, ...] = ("dead", "retrying")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which failures: of a job by name, of classes, in states, below an escaped path prefix; empty means all."""
+    """Which failures: of a job by name, of classes, in states, below one of some escaped path prefixes; empty means all."""
 
     job: str | None = None
     errors: Sequence[str] = ()
     states: Sequence[FailureState] = CURRENT
-    prefix: str | None = None
+    prefixes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ _FAILURES = f"""
 """
 _WHERE = """
     WHERE state = ANY(:states) AND (CAST(:job AS text) IS NULL OR job = :job)
-      AND (:any_error OR error = ANY(:errors)) AND starts_with(path, :prefix)
+      AND (:any_error OR error = ANY(:errors)) AND (:any_path OR path ^@ ANY(:prefixes))
 """
 
 
@@ -131,7 +131,8 @@ def _values(wanted: Wanted) -> dict[str, object]:
         "states": list(wanted.states),
         "any_error": not wanted.errors,
         "errors": list(wanted.errors),
-        "prefix": wanted.prefix or "",
+        "any_path": not wanted.prefixes,
+        "prefixes": list(wanted.prefixes),
     }
 
 

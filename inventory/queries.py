@@ -81,12 +81,13 @@ def _seconds(began: datetime | None, ended: datetime | None) -> float | None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which files a report is about; empty means all. `prefix` is an escaped path relative to the source."""
+    """Which files a report is about; empty means all. `prefixes` are beginnings of escaped paths relative to the
+    source, any of which will do."""
 
     job: str | None = None
     states: Sequence[str] = ()
     errors: Sequence[str] = ()
-    prefix: str | None = None
+    prefixes: Sequence[str] = ()
 
 
 def backlog(database: Database) -> dict[int, int]:
@@ -148,9 +149,9 @@ def files(database: Database, chosen: Chosen) -> Iterator[FileLine]:
     if chosen.errors:
         conditions.append("x.error = ANY(:errors)")
         values["errors"] = list(chosen.errors)
-    if chosen.prefix:
-        conditions.append("starts_with(CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END, :prefix)")
-        values["prefix"] = chosen.prefix
+    if chosen.prefixes:
+        conditions.append("CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END ^@ ANY(:prefixes)")
+        values["prefixes"] = list(chosen.prefixes)
     with database.stream() as connection:
         for row in connection.execute(text(f"{_FILE_LINES} WHERE {' AND '.join(conditions)}"), values):
             yield FileLine(*row)

@@ -52,7 +52,7 @@ _CHANGES: dict[FailureState, _Change] = {
 }
 _MATCHING = """
     EXISTS (SELECT FROM inventory.directory d WHERE d.id = f.directory_id
-            AND starts_with(CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END, :prefix))
+            AND (:any_path OR CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END ^@ ANY(:prefixes)))
     AND (:any_error OR (SELECT x.error FROM inventory.failure x WHERE x.directory_id = f.directory_id AND x.name = f.name
                         ORDER BY x.id DESC LIMIT 1) = ANY(:errors))
 """
@@ -101,7 +101,12 @@ def _jobs(database: Database, name: str | None) -> list[tuple[str, Sequence[int]
 
 
 def _values(wanted: Wanted) -> dict[str, object]:
-    return {"prefix": wanted.prefix or "", "any_error": not wanted.errors, "errors": list(wanted.errors)}
+    return {
+        "any_path": not wanted.prefixes,
+        "prefixes": list(wanted.prefixes),
+        "any_error": not wanted.errors,
+        "errors": list(wanted.errors),
+    }
 
 
 def _retry_shard(database: Database, shard: int, state: FailureState, wanted: Wanted) -> int:
@@ -133,7 +138,7 @@ def _retry_shard(database: Database, shard: int, state: FailureState, wanted: Wa
 
 
 _DIRECTORY_MATCHING = """
-    d.job_id = (SELECT id FROM inventory.job WHERE name = :job) AND starts_with(d.path || '/', :prefix)
+    d.job_id = (SELECT id FROM inventory.job WHERE name = :job) AND (:any_path OR d.path || '/' ^@ ANY(:prefixes))
     AND (:any_error OR (SELECT x.error FROM inventory.failure x WHERE x.directory_id = d.id AND x.name IS NULL AND {stage}
                         ORDER BY x.id DESC LIMIT 1) = ANY(:errors))
 """
@@ -190,7 +195,7 @@ def _wake(database: Database, wanted: Wanted, done: Retried, actor: str) -> None
             directories=done.directories,
             states=list(wanted.states),
             errors=list(wanted.errors),
-            prefix=wanted.prefix,
+            prefix=wanted.prefixes[0] if wanted.prefixes else None,
         )
 
 

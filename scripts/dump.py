@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from core.paths import escape
+from core.paths import ways_of_prefix
 from core.sources.base import KINDS
 from scripts.frame import Invocation
 from scripts.jobs import named, opened
@@ -68,7 +67,7 @@ STATES = (
     "--state", "states", multiple=True, type=click.Choice(STATES), help="Only files in this state; may be repeated."
 )
 @click.option("--error", "errors", multiple=True, help="Only files whose last failure has this class; may be repeated.")
-@click.option("--prefix", help="Only paths that begin so, relative to the source.")
+@click.option("--prefix", help="Only paths that begin so, as they are below the source or as we write them.")
 @click.option(
     "--format", "form", type=click.Choice(("table", "csv", "jsonl")), default="table", show_default=True, help="How."
 )
@@ -99,7 +98,7 @@ def dump(
         if summary:
             write_summary(queries.summary(database, job), form, out)
             return
-        chosen = queries.Chosen(job, states, errors, escape(os.fsencode(prefix)) if prefix else None)
+        chosen = queries.Chosen(job, states, errors, ways_of_prefix(prefix or ""))
         write_files(queries.files(database, chosen), form, out)
 
 

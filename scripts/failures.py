@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ import click
 
 from core import hints
 from core.errors import UsageError
-from core.paths import escape
+from core.paths import ways_of_prefix
 from scripts.dump import one_line
 from scripts.frame import Invocation
 from scripts.jobs import named, opened
@@ -32,7 +31,9 @@ def chosen(states: Sequence[str]) -> Callable[[Command], Command]:
 
     def add(command: Command) -> Command:
         for option in (
-            click.option("--path", "prefix", help="Only paths that begin so, relative to the source."),
+            click.option(
+                "--path", "prefix", help="Only paths that begin so, as they are below the source or as we write them."
+            ),
             click.option(
                 "--state", "states", multiple=True, type=click.Choice(states), help="Only these; may be repeated."
             ),
@@ -52,8 +53,7 @@ def _wanted(
 
     if job is not None:
         named(database, job)
-    path = escape(os.fsencode(prefix)) if prefix else None
-    return Wanted(job, tuple(errors), cast("Sequence[FailureState]", tuple(states)), path)
+    return Wanted(job, tuple(errors), cast("Sequence[FailureState]", tuple(states)), ways_of_prefix(prefix or ""))
 
 
 @click.command("failures", short_help="Show what fails and why, by class or by file.")

@@ -130,7 +130,8 @@ class Rest:
             return _unknown_type(error)
 
         def retry(job: Job) -> bodies.Retried:
-            chosen = Wanted(job=job.name, states=wanted.states, errors=wanted.errors, prefix=wanted.prefix)
+            prefixes = (wanted.prefix,) if wanted.prefix else ()
+            chosen = Wanted(job=job.name, states=wanted.states, errors=wanted.errors, prefixes=prefixes)
             done = retries.retry(self._database, chosen, actor=ACTOR)
             return bodies.Retried(files=done.files, directories=done.directories)
 

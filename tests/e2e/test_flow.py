@@ -225,6 +225,12 @@ def test_a_dump_has_a_line_a_file_in_every_format(world: World, source: Path) ->
     assert {row["path"] for row in objects if row["state"] == "verified"} == set(wanted)
     prefixed = world.ingest("dump", "--prefix", "level 0/", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line)["path"].rsplit("/", 1)[1] for line in prefixed] == ["leaf"]
+    for typed in ("dir%FF/", "dir\udcff/"):  # as the dump writes it, and as it is at the source
+        prefixed = world.ingest("dump", "--prefix", typed, "--format", "jsonl").stdout.splitlines()
+        assert {json.loads(line)["path"] for line in prefixed} == {
+            path for path in wanted if path.startswith("dir%FF/")
+        }
+        assert prefixed
     summary = world.ingest("--summary", module="scripts.dump_inventory")
     assert f"{total:>15}" in summary.stdout.splitlines()[-1], summary.stderr
     listed = json.loads(world.ingest("job", "list", "--json").stdout)

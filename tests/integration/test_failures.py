@@ -73,7 +73,8 @@ def test_one_failure_a_file_says_all_of_it(mixed: World) -> None:
     [
         (Wanted(errors=("EACCES",)), {"a", "b", "sub/deep"}),
         (Wanted(states=("retrying",), errors=("EIO",)), {"c", "i"}),
-        (Wanted(prefix="sub/"), {"sub/deep"}),
+        (Wanted(prefixes=("sub/",)), {"sub/deep"}),
+        (Wanted(prefixes=("s%25/", "a")), {"a"}),
         (Wanted(job="another"), set()),
         (Wanted(states=("skipped",)), {"f"}),
     ],
@@ -120,7 +121,7 @@ def test_directories_fail_too(world: World) -> None:
 
 
 def test_a_retry_changes_what_it_was_asked_to_and_nothing_else(mixed: World) -> None:
-    done = retries.retry(mixed.database, Wanted(errors=("EACCES",), states=("dead",), prefix="sub/"))
+    done = retries.retry(mixed.database, Wanted(errors=("EACCES",), states=("dead",), prefixes=("sub/",)))
     assert done == retries.Retried(1, 0)
     assert dict(mixed.rows())["deep"] == "discovered"
     assert [state for _, state in mixed.rows()].count("dead") == 2

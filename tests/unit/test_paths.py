@@ -118,6 +118,22 @@ def test_the_limit_is_in_bytes_of_utf8() -> None:
     assert refusal.value.error == "path_too_long"
 
 
+@pytest.mark.parametrize(
+    ("typed", "ways"),
+    [
+        ("", ()),
+        ("a/b c", ("a/b c",)),
+        ("100%", ("100%",)),
+        ("d\udcff/", ("d%FF/",)),
+        ("d%FF/", ("d%25FF/", "d%FF/")),
+        ("d%25FF/", ("d%2525FF/", "d%25FF/")),
+        ("\udcff%FF", ("%FF%25FF",)),
+    ],
+)
+def test_a_prefix_is_taken_as_it_is_at_the_source_and_as_it_is_written(typed: str, ways: tuple[str, ...]) -> None:
+    assert paths.ways_of_prefix(typed) == ways
+
+
 def test_joining() -> None:
     assert paths.logical_path("/z/home", "d/f") == "/z/home/d/f"
     assert paths.logical_path("/z/home", "") == "/z/home"
