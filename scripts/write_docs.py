@@ -17,6 +17,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from core import hints
+from core.sections import descriptions
 from core.settings_file import SECRETS
 from core.settings_sources import WELL_KNOWN, section_models, variable_name
 from scripts.ingest import ingest
@@ -92,19 +93,15 @@ def config_text() -> str:
     lines = [_CONFIG_HEADER.rstrip()]
     for section, model in section_models().items():
         lines += ["", *_comment(cleandoc(model.__doc__ or ""), ""), f"{section}:"]
+        said = descriptions(model)
         for name, field in model.model_fields.items():
             key = f"{section}.{name}"
             if key in SECRETS:
                 lines.append(f"  # {name}: not in this file, use {SECRETS[key]}")
                 continue
-            lines += _comment(description(field), "  ")
+            lines += _comment(said[name], "  ")
             lines.append(f"  {'# ' if key in LEFT_OUT else ''}{name}: {_default(field)}")
     return "\n".join(lines) + "\n"
-
-
-def description(field: FieldInfo) -> str:
-    """Return the docstring below a key, without its indentation."""
-    return " ".join(cleandoc(field.description or "").split())
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:
@@ -125,11 +122,12 @@ def settings_text() -> str:
     for section, model in section_models().items():
         parts.append(f"\n## {section}\n\n{cleandoc(model.__doc__ or '')}\n\n")
         parts.append("| key | default | environment | meaning |\n|---|---|---|---|\n")
+        said = descriptions(model)
         for name, field in model.model_fields.items():
             key = f"{section}.{name}"
             default = "" if key in SECRETS else f"`{_default(field)}`"
             variable = SECRETS.get(key, variable_name(key))
-            parts.append(f"| `{key}` | {default} | `{variable}` | {_cell(description(field))} |\n")
+            parts.append(f"| `{key}` | {default} | `{variable}` | {_cell(said[name])} |\n")
     return "".join(parts)
 
 

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from core import timetable
 from core.errors import UsageError
+from core.sections import descriptions
 from core.settings import JobSettings
 from core.settings_file import check_value
 
@@ -34,9 +35,12 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
+_SAID = descriptions(JobSettings)
+
+
 def _optional(name: str) -> Any:
     field = JobSettings.model_fields[name]
-    words = f"{field.description} Default: that of config.yml."
+    words = f"{_SAID[name]} Default: that of config.yml."
     return (field.annotation, FieldInfo.merge_field_infos(field, default=field.default, description=words))
 
 
