@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr, ValidationError
 
 from core.errors import UsageError
 from core.rules import check_names, rule_problem
@@ -23,7 +22,7 @@ from core.settings_sources import (
     from_file,
     from_irods_environment,
     from_options,
-    setting_fields,
+    section_models,
 )
 
 USUAL_PLACES = (Path("config.yml"), Path("/config/config.yml"))
@@ -108,16 +107,17 @@ def _checked(given: Given) -> dict[str, object]:
         raise UsageError(
             f"{given.place}: {given.key} must not be in config.yml", f"use {SECRETS[given.key]} or {given.key}_file"
         )
-    field = setting_fields()[given.key]
-    adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", Annotated[field.annotation, field]))
+    section, name = given.key.split(".")
+    model, alone = section_models()[section], {name: given.value}
     try:
         if given.layer == "file":
             # by way of JSON, where true is no number and 1 no text, but a text is a path
-            value = adapter.validate_json(json.dumps(given.value, default=str), strict=True)
+            checked = model.model_validate_json(json.dumps(alone, default=str), strict=True)
         else:
-            value = adapter.validate_python(given.value)
+            checked = model.model_validate(alone)
     except ValidationError as error:
         raise _wrong(given, error) from None
+    value: object = getattr(checked, name)
     return _split_url(given, str(value)) if given.key == "inventory.url" else {given.key: value}
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -66,7 +67,8 @@ class Given:
     place: str
 
 
-def setting_fields() -> dict[str, FieldInfo]:
+@cache
+def setting_fields() -> Mapping[str, FieldInfo]:
     """Return every key that can be set and its field, in the order of config.yml."""
     return {
         f"{section}.{name}": field
@@ -75,7 +77,8 @@ def setting_fields() -> dict[str, FieldInfo]:
     }
 
 
-def section_models() -> dict[str, type[Section]]:
+@cache
+def section_models() -> Mapping[str, type[Section]]:
     """Return the sections of config.yml and their models."""
     return {name: type(field.default) for name, field in Settings.model_fields.items()}
 
