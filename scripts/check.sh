@@ -2,6 +2,8 @@
 # check.sh lint|test…: the stages of `make test`; stops at the first that fails and names it.
 set -uo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
+# where a machine sets it, each of the thousand processes that tests start would compile all modules anew
+unset PYTHONDONTWRITEBYTECODE
 
 stage() {
     echo "── $*"
