@@ -11,9 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
-from core import logs, metrics, service
+from core import logs, metrics, service, warmup
 from core.errors import IngestError
-from core.irods.pulse import Pulse
 from core.settings import Settings
 from core.settings_file import load_settings
 from core.signals import Stop
@@ -85,6 +84,7 @@ def run(kind: str, loop_of: Callable[[Member], service.Loop], environ: Mapping[s
     The exit code says why it could not begin: 2 bad settings, 3 another schema, 4 no inventory; 5 comes from a lost lease.
     """
     stop = Stop().install()
+    warmup.over()
     try:
         settings = load_settings(environ=environ)
         pod = environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
@@ -129,6 +129,8 @@ def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], 
         if settings.metrics.port is not None:
             metrics.serve(settings.metrics.port, probes)
             if kind in OF_IRODS:
+                from core.irods.pulse import Pulse  # watchers do without iRODS
+
                 Pulse(settings.irods, probes, settings.metrics.patience_seconds).start()
         courier.start()
         service.serve(Watched(loop_of(member), probes), lease, tidy, settings.worker, stop)

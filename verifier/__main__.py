@@ -2,6 +2,7 @@
 
 import sys
 
+from core import warmup  # noqa: F401  # first of all
 from inventory import pod
 from inventory.connected import Connected
 from verifier.stage import VerifyStage
