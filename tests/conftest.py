@@ -7,6 +7,7 @@ to do that.
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ import pytest
 
 from sandbox.databases import PostgresServer
 from sandbox.postgres import EmbeddedPostgres
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell has what it runs in the background ignore Ctrl-C, and so would all that is started here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
