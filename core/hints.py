@@ -33,7 +33,14 @@ CLASSES: Mapping[str, Advice] = {
     "ESTALE": Advice("the file server has forgotten the file's handle", "is the source mounted? it is tried again"),
     "path_too_long": Advice("a path of over 1,023 bytes, or a name longer than the storage takes", _NAME),
     "bad_path": Advice("a logical path that iRODS would take apart or refuse", _NAME),
-    "bad_physical_path": Advice("registration needs a physical path that iRODS can hold", "rename it, or put instead"),
+    "bad_physical_path": Advice(
+        "registration needs a physical path that iRODS can hold",
+        "rename it, put it, or set job.link_folder; then retry",
+    ),
+    "bad_link_folder": Advice(
+        "the link by which a file is registered cannot be made",
+        "let the pod's user write to job.link_folder; then retry",
+    ),
     "changed": Advice(
         "the file was never at rest while it was read", "set job.settle_seconds, or close the file; then retry"
     ),

@@ -85,6 +85,10 @@ def check_logical(path: str) -> None:
         raise Permanent("path_too_long", f"logical path of {length} bytes, at most {MAX_PATH_BYTES}: {path[:80]}…")
 
 
+UNREGISTRABLE = "rename it at the source, or put it; job.link_folder registers those of a mounted source by links"
+"""What to do with a file whose physical path iRODS cannot hold."""
+
+
 def checked_physical(path: str, physical: str) -> str:
     """The physical path of `path`, unless iRODS cannot hold it: then a `Permanent` of class bad_physical_path."""
     # with U+FFFE or U+FFFF in it no answer that names the path can be read: they are no XML
@@ -93,6 +97,6 @@ def checked_physical(path: str, physical: str) -> str:
         raise Permanent(
             "bad_physical_path",
             f"{path}: iRODS cannot hold this physical path (control characters, U+FFFE, U+FFFF, or over {MAX_PATH_BYTES} bytes)",
-            "rename it at the source, or put it instead of registering it",
+            UNREGISTRABLE,
         )
     return physical

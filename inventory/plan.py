@@ -279,5 +279,5 @@ class Plan:
 
 def unfiltered(settings: JobSettings) -> JobSettings:
     """The settings of a job of which only links and sentinel count: a plan says itself what filters leave out."""
-    kept = {"sentinel": settings.sentinel} | ({"symlinks": "follow"} if settings.symlinks == "follow" else {})
-    return JobSettings.model_validate(kept)
+    kept = {"sentinel": settings.sentinel, "link_folder": settings.link_folder}
+    return JobSettings.model_validate(kept | ({"symlinks": "follow"} if settings.symlinks == "follow" else {}))

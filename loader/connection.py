@@ -34,7 +34,7 @@ class Connections:
         self._s3 = s3
         self.places: Callable[[Source], Source] = lambda source: source
         """Where the files of a source are for iRODS: where the source says, unless an event handler knows better."""
-        self._sources: dict[tuple[int, str, str | None], Source] = {}
+        self._sources: dict[tuple[int, str, str | None, str | None], Source] = {}
         self._made: set[str] = set()  # collections known to exist; shared, for adding to a set is atomic
 
     @property
@@ -52,10 +52,16 @@ class Connections:
 
     def source(self, job: Job) -> Source:
         """The job's source."""
-        wanted = (job.id, job.settings.symlinks, job.settings.sentinel)  # what may change while the job runs
+        settings = job.settings
+        wanted = (
+            job.id,
+            settings.symlinks,
+            settings.sentinel,
+            settings.link_folder,
+        )  # what may change while the job runs
         if wanted not in self._sources:
             meter = Meter(partial(self._rate_of, job.id))
-            source = Throttled(selected(open_source(job.source_url, self._s3), job.settings), meter)
+            source = Throttled(selected(open_source(job.source_url, self._s3), settings), meter)
             self._sources[wanted] = self.places(source)
         return self._sources[wanted]
 

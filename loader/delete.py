@@ -8,9 +8,11 @@ from core.errors import Vanished
 from core.filters import filter_of
 from core.outcome import Changed, Done, Outcome, Skipped
 from core.outcome import Vanished as StillVanished
+from core.sources import link_folder
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 from loader.connection import Connections
+from loader.load import link_of
 
 
 class Deletion(NamedTuple):
@@ -33,6 +35,8 @@ def delete(connections: Connections, job: Job, file: ClaimedFile) -> Outcome:
     match job.settings.delete_mode:
         case "unregister":
             connections.gateway(job).unregister(path)
+            if (link := link_of(job, file.path)) is not None:
+                link_folder.remove(link)
         case "trash" | "no_trash":
             connections.gateway(job).remove(path, force=job.settings.delete_mode == "no_trash")
         case "do_not_delete":

@@ -21,7 +21,9 @@ from core.outcome import Changed, Done, Outcome, Skipped, outcome_of
 from core.paths import check_logical, logical_path
 from core.planned import APPEND_BYTES
 from core.settings import IrodsSettings
+from core.sources import link_folder
 from core.sources.base import Source, SourceFile, Stat
+from core.sources.urls import source_path
 from inventory.claims import ClaimedFile
 from inventory.jobs import Job
 from loader.promise import Passing, checked
@@ -50,6 +52,14 @@ class Notes(NamedTuple):
 def no_notes(_file: ClaimedFile) -> Notes:
     """Nothing."""
     return Notes()
+
+
+def link_of(job: Job, path: str) -> str | None:
+    """The path of the link that a file would be registered by, if iRODS cannot hold its own; None where there are none."""
+    folder = job.settings.link_folder
+    if folder is None or job.source_url.startswith("s3://"):
+        return None
+    return link_folder.link_to(folder, source_path(job.source_url, path))
 
 
 @dataclass(frozen=True)
@@ -221,6 +231,8 @@ class Load:
         path = self._logical(file)
         metadata, acl = notes if notes is not None else self.notes(file)
         physical = self.source.physical_path(file.path)
+        if (link := link_of(self.job, file.path)) == physical:
+            link_folder.make(link, source_path(self.job.source_url, file.path))
         return Registration(path, physical, file.size, file.modified_at, self._hash(file), metadata, acl)
 
     def _hash(self, file: ClaimedFile) -> str:

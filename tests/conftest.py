@@ -18,7 +18,6 @@ import pytest
 from sandbox.databases import PostgresServer
 from sandbox.postgres import EmbeddedPostgres
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell has what it runs in the background ignore Ctrl-C, and so would all that is started here
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
-from core.paths import checked_physical, escape, unescape
+from core.paths import UNREGISTRABLE, checked_physical, escape, unescape
 from core.sources.base import DIRECTORY, REGULAR, UNKNOWN, WHOLE, Entry, Keys, Stat
+from core.sources.link_folder import link_to
 from core.sources.links import is_inside, target_status
 
 # datetime, and so every client of the inventory, knows the years 1 to 9999 only; some filesystems keep wilder stamps
@@ -126,17 +127,24 @@ class FilesystemFile:
 
 
 class FilesystemSource:
-    """The tree below `root`, an absolute path; with `follows` links stand for what they lead to (`core.sources.links`)."""
+    """The tree below `root`, an absolute path; with `follows` links stand for what they lead to (`core.sources.links`).
 
-    def __init__(self, root: str, *, follows: bool = False) -> None:
+    With a `link_folder` files whose path iRODS cannot hold are registered by links in it (`core.sources.link_folder`).
+    """
+
+    def __init__(self, root: str, *, follows: bool = False, link_folder: str | None = None) -> None:
         self._root = os.fsencode(root).rstrip(b"/") or b"/"
         self._follows = follows
+        self._link_folder = link_folder
 
     def _where(self, path: str) -> bytes:
         return os.path.join(self._root, unescape(path)) if path else self._root
 
     def check(self) -> None:
         where = os.fsdecode(self._root)
+        folder = None if self._link_folder is None else os.path.realpath(os.fsencode(self._link_folder))
+        if folder is not None and is_inside(folder, os.path.realpath(self._root)):
+            raise UsageError(f"job.link_folder is inside of the source {where}", "name a directory beside it")
         try:
             with os.scandir(self._root) as entries:
                 next(entries, None)
@@ -232,7 +240,11 @@ class FilesystemSource:
 
     def following(self) -> FilesystemSource:
         """The same tree with links taken for what they lead to, where that is safe."""
-        return FilesystemSource(os.fsdecode(self._root), follows=True)
+        return FilesystemSource(os.fsdecode(self._root), follows=True, link_folder=self._link_folder)
+
+    def linking(self, folder: str) -> FilesystemSource:
+        """The same tree, whose files have a physical path in this folder where iRODS cannot hold their own."""
+        return FilesystemSource(os.fsdecode(self._root), follows=self._follows, link_folder=folder)
 
     def directory_modified_at(self, directory: str) -> int:
         """When a name was last added to a directory or taken from it, in microseconds since 1970. Raises FileError."""
@@ -266,11 +278,20 @@ class FilesystemSource:
     def physical_path(self, path: str) -> str:
         where = self._where(path)
         try:
+            return self._held_by_irods(path, where)
+        except Permanent:
+            if self._link_folder is None:
+                raise
+            return checked_physical(path, link_to(self._link_folder, where))
+
+    @staticmethod
+    def _held_by_irods(path: str, where: bytes) -> str:
+        try:
             text = where.decode()
         except UnicodeDecodeError as error:
             raise Permanent(
                 "bad_physical_path",
                 f"{path}: iRODS cannot hold a physical path that is not UTF-8",
-                "rename it at the source, or put it instead of registering it",
+                UNREGISTRABLE,
             ) from error
         return checked_physical(path, text)

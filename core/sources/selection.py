@@ -30,8 +30,7 @@ class _Dated(Protocol):
 
 def selected(source: Source, settings: JobSettings) -> Source:
     """The source as the job wants it; itself where the job takes all. Raises UsageError for a bad pattern."""
-    if settings.symlinks == "follow" and isinstance(source, FilesystemSource):
-        source = source.following()
+    source = linked(source, settings)
     if settings.manifest is not None:
         source = Promised(source)
     if filter_of(settings).takes_all and settings.sentinel is None:
@@ -39,6 +38,15 @@ def selected(source: Source, settings: JobSettings) -> Source:
     # by its own time a directory tells nothing of ages, nor of what links lead to
     dated = isinstance(source, _Dated) and not filter_of(settings).by_age and settings.symlinks != "follow"
     return _DatedSelection(source, settings) if dated else Selection(source, settings)
+
+
+def linked(source: Source, settings: JobSettings) -> Source:
+    """The source with links as the job wants them: those it has, and those that its files are registered by."""
+    if not isinstance(source, FilesystemSource):
+        return source
+    if settings.symlinks == "follow":
+        source = source.following()
+    return source if settings.link_folder is None else source.linking(settings.link_folder)
 
 
 class Selection:

@@ -54,12 +54,10 @@ def add(invocation: Invocation, name: str, manifest: Path, wait: bool) -> int:
 def placing(url: str, job: JobSettings, s3: S3Settings) -> Placing:
     """The source of a job by manifest. Raises UsageError."""
     from core.sources.base import Placing
-    from core.sources.filesystem import FilesystemSource
+    from core.sources.selection import linked
     from core.sources.urls import open_source
 
-    source = open_source(url, s3)
-    if job.symlinks == "follow" and isinstance(source, FilesystemSource):
-        source = source.following()
+    source = linked(open_source(url, s3), job)
     if not isinstance(source, Placing):
         raise UsageError(f"source {url} takes no manifest", "use a directory or a bucket")
     return source

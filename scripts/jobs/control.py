@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -80,6 +81,7 @@ _LIFTED = {"job.max_in_flight": "0", "job.bandwidth": "off", "job.sentinel": "",
 @click.option("--sentinel", help="A path below the source without which nothing vanishes; '' for none.")
 @click.option("--reverify-days", type=float, help="Verify again what was verified so many days ago; 0: never again.")
 @click.option("--reverify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly it is verified again.")
+@click.option("--link-folder", help="Register what has a path that iRODS cannot hold by links in this directory.")
 @filter_options
 @click.pass_obj
 def change(invocation: Invocation, /, name: str, **options: Any) -> None:
@@ -107,22 +109,23 @@ def change(invocation: Invocation, /, name: str, **options: Any) -> None:
     settings = invocation.settings()
     with opened(settings.inventory) as database:
         job = named(database, name)
-        if changes.get("sentinel") is not None:
-            _check_sentinel(job, str(changes["sentinel"]), settings.s3)
+        _check_source(job, {key: changes[key] for key in ("sentinel", "link_folder") if changes.get(key)}, settings.s3)
         jobs.set_settings(database, job.id, changes)
     click.echo(f"job {name}: {', '.join(f'{key} {_told(value)}' for key, value in changes.items())}")
 
 
-def _check_sentinel(job: Job, sentinel: str, s3: S3Settings) -> None:
+def _check_source(job: Job, changes: Mapping[str, object], s3: S3Settings) -> None:
     """A sentinel that is not there would hold the job for ever. Raises UsageError, as the start of a job does."""
+    if not changes:
+        return
     from core.sources.selection import selected
     from core.sources.urls import open_source
 
-    if job.settings.manifest is not None:
+    if job.settings.manifest is not None and "sentinel" in changes:
         raise UsageError(
             f"job {job.name} takes its files from a manifest", "nothing of it vanishes: it needs no sentinel"
         )
-    changed = job.settings.model_copy(update={"sentinel": sentinel})
+    changed = job.settings.model_copy(update=changes)
     selected(open_source(job.source_url, s3), changed).check()
 
 

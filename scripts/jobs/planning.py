@@ -79,12 +79,13 @@ def _named(settings: Settings, url: str, job: Job | None, database: Database | N
 
     Raises UsageError and Unavailable.
     """
+    from core.sources.selection import linked
     from core.sources.urls import open_source
     from inventory import manifested
     from scripts.jobs.add import manifested as read
 
     if job is not None and database is not None:
-        return manifested.of_job(database, job.id, open_source(url, settings.s3)), 0
+        return manifested.of_job(database, job.id, linked(open_source(url, settings.s3), settings.job)), 0
     return read(settings, url)
 
 

@@ -42,6 +42,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 )
 @click.option("--sentinel", help="A path below SOURCE without which nothing vanishes: a file on the mounted volume.")
 @filter_options
+@click.option("--link-folder", help="Register what has a path that iRODS cannot hold by links in this directory.")
 @click.option("--verify-level", type=click.Choice(get_args(VerifyLevel)), help="How thoroughly files are verified.")
 @click.option("--as-user", help="The iRODS user, name or name#zone, to load and verify for.")
 @click.option("--resource", help="The iRODS resource to put to or to register on.")

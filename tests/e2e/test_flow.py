@@ -9,8 +9,9 @@ import os
 import random
 import socket
 import urllib.request
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -75,7 +76,8 @@ def odd_tree(root: Path) -> None:
 @pytest.mark.parametrize("operation", ["put_sync", "put", "put_append", "register_sync"])
 def test_every_file_is_in_irods_with_its_bytes(world: World, source: Path, operation: str) -> None:
     odd_tree(source)
-    world.start_job(source, "--operation", operation)
+    delete_mode = "unregister" if operation == "register_sync" else "do_not_delete"
+    world.start_job(source, "--operation", operation, "--delete-mode", delete_mode)
     world.start("watcher", "loader", "loader", "verifier")
     world.wait_finished()
     wanted = hashes_of(source)
@@ -112,7 +114,43 @@ def test_every_file_is_in_irods_with_its_bytes(world: World, source: Path, opera
     assert world.counts() == {"verified": len(wanted) - len(refused), "skipped": 5} | (
         {"dead": len(refused)} if refused else {}
     )
+    if refused:
+        with TemporaryDirectory(prefix="e2e-links-") as folder:
+            Path(folder).chmod(0o755)
+            check_links(world, source, Path(folder), refused)
     world.stop()
+
+
+def check_links(world: World, source: Path, folder: Path, refused: set[str]) -> None:
+    """What has a path that iRODS cannot hold is registered by a link, read through it, follows changes and goes with it."""
+    assert world.ingest("job", "set", "job", "--link-folder", str(folder)).returncode == 0
+    assert world.ingest("retry", "--error", "bad_physical_path", "--yes").returncode == 0
+    world.wait_finished()
+    assert world.held_by_irods() == hashes_of(source)
+    paths = {path: os.fsencode(source) + b"/" + unescape(path) for path in refused}
+    assert links_of(world, folder, refused) == paths
+    gone, changed = (next(path for path in refused if path.startswith(start)) for start in ("control", "dir%FF/"))
+    os.unlink(paths[gone])
+    with open(paths[changed], "ab") as file:
+        file.write(b" and more")
+    assert world.ingest("job", "rescan", "job").returncode == 0
+    world.wait_finished()
+    assert world.held_by_irods() == hashes_of(source)
+    assert links_of(world, folder, refused - {gone}) == {path: paths[path] for path in refused - {gone}}
+
+
+def links_of(world: World, folder: Path, wanted: set[str]) -> dict[str, bytes]:
+    """Where the links lead by which these files are registered, and no other ones are; each is kept with its object too."""
+    led = {}
+    with Gateway(world.settings.irods) as gateway:
+        for path in wanted:
+            [replica] = gateway.replicas(f"{world.target}/{path}")
+            led[path] = os.readlink(os.fsencode(replica.physical_path))
+            assert Path(replica.physical_path).parent == folder
+            [avu] = gateway.metadata(f"{world.target}/{path}")
+            assert avu.attribute == "irods::automated_ingest::UnicodeEncodeError" and b64decode(avu.value) == led[path]
+    assert len(list(folder.iterdir())) == len(led)
+    return led
 
 
 def test_changed_and_new_files_follow_at_the_next_scan(world: World, source: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from core.errors import Outage, Permanent, UsageError, Vanished
 from core.settings import S3Settings
+from core.sources import link_folder
 from core.sources.base import UNKNOWN, Stat
 from core.sources.filesystem import FilesystemSource
 from core.sources.urls import open_source, source_basename, source_url
@@ -140,10 +141,31 @@ def test_a_source_is_checked_before_a_job_begins(tmp_path: Path) -> None:
 
 def test_physical_paths_that_irods_cannot_hold_are_refused(tmp_path: Path, source: FilesystemSource) -> None:
     assert source.physical_path("keep") == f"{tmp_path}/keep"
+    linking = source.linking("/links/")
+    assert linking.physical_path("keep") == f"{tmp_path}/keep"
+    link = linking.physical_path("%FF")
+    assert link.startswith("/links/irods_UnicodeEncodeError_") and len(link) < 120
+    assert len({link, linking.physical_path("a%01b"), linking.physical_path("x" * 1100), "/links/keep"}) == 4
+    with pytest.raises(UsageError, match="inside of the source"):
+        source.linking(f"{tmp_path}/keep").check()
     with pytest.raises(Permanent, match="not UTF-8"):
         source.physical_path("%FF")
     with pytest.raises(Permanent, match="control characters"):
         source.physical_path("%01")
+
+
+def test_links_are_made_once_and_lead_nowhere_else(tmp_path: Path) -> None:
+    where, link = os.fsencode(tmp_path) + b"/\xff", str(tmp_path / "link")
+    for _ in range(2):
+        link_folder.make(link, where)
+        assert os.readlink(os.fsencode(link)) == where
+    for wrong in (link, str(tmp_path / "no" / "link")):
+        with pytest.raises(Permanent) as refused:
+            link_folder.make(wrong, b"/elsewhere")
+        assert refused.value.error == "bad_link_folder"
+    link_folder.remove(link)
+    link_folder.remove(link)
+    assert not os.path.lexists(link)
 
 
 def test_a_url_holds_any_path(tmp_path: Path) -> None:
