@@ -2,13 +2,13 @@
 
 from core.irods.annotate import AVU, Access, source_path_avu
 from core.irods.append import Appended
-from core.irods.bundle import SmallFile
 from core.irods.compute import ComputeGateway
 from core.irods.errors import Exists, Locked
 from core.irods.foresee import Foresight
 from core.irods.gateway import Gateway
 from core.irods.gateways import Gateways
 from core.irods.inspect import Stored
+from core.irods.members import SmallFile
 from core.irods.plain import plain_session
 from core.irods.pulse import answers
 from core.irods.register import Registration

@@ -1,52 +1,33 @@
-"""Putting many small files as one tar that the server unpacks (665): ten times the rate of single puts.
+"""Putting many small files as one tar that the server unpacks: ten times the rate of single puts.
 
-The way of a bundle: the tar goes to a staging collection with its checksum, is unpacked into the target, its members
-are looked up in the catalogue, their checksums are set there 50 at a time (688), and the tar is removed. Unpacking
-reports little and stops for nothing: what counts is what the catalogue shows afterwards. A member that it does not
-show is put singly.
+The way of a bundle: the tar goes to a staging collection with its checksum, is unpacked, its members are looked up in the
+catalogue, and the tar is removed. New members are unpacked into a folder of their own and registered with their checksums
+(`unpack`, 664 and 688); the others, and all where that is not allowed, where their collections lie (665), and their
+checksums are set 50 at a time (688). Unpacking reports little and stops for nothing: what counts is what the catalogue
+shows afterwards. A member that it does not show is put singly.
 """
 
 from __future__ import annotations
 
-import posixpath
-import tarfile
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from core import checksums, paths
 from core.errors import FileError, Outage, Permanent
-from core.irods import batches, collections, errors, features, messages, objects, put, register, replicas, wire
-from core.irods.annotate import AVU, Access
+from core.irods import batches, collections, features, in_place, members, objects, put, replicas, tars, unpack, wire
 from core.irods.features import Features
-from core.irods.messages import BULK_ROWS, Api
-from core.irods.queries import Column, equal
-from core.irods.register import BulkRow
+from core.irods.members import SmallFile
 from core.irods.replicas import Replica
 from core.irods.resources import DIRECTORY_KINDS, Resource, leaves
 from core.irods.session import Session
 from core.outcome import Outcome
 
-TAR = "tar file"
-BLOCK = 512
-"""Of a tar: each header and each member takes whole blocks, and two empty ones end it."""
 MAX_FILES = 1000
 """Files in one bundle."""
 SIMPLE_PARENTS = frozenset({"passthru", "random", "deferred", "load_balanced"})
 """Coordinating resources that only choose a child; others (replication, compound) act on a put that a bundle is not."""
-_GONE_WRONG = errors.LOCK_CODES | {errors.COPY_ALREADY_IN_RESC, errors.ALREADY_HAS_ITEM}
-
-
-@dataclass(frozen=True, slots=True)
-class SmallFile:
-    """A file to put: its path below the bundle's collection, its bytes, their checksum in iRODS notation."""
-
-    relative: str
-    data: bytes = field(repr=False)
-    checksum: str
-    metadata: Sequence[AVU] = ()
-    acl: Sequence[Access] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +43,8 @@ class Bundling:
     resources: Mapping[str, Resource]
     checksums: bool = True
     """Whether the catalogue gets the checksums of what was unpacked."""
+    own_folder_files: int = 0
+    """Bundles of so many files or more stay in a folder of their own; 0: none."""
 
 
 def put_bundle(
@@ -88,8 +71,9 @@ def suits(resource: Resource, resources: Mapping[str, Resource]) -> bool:
     return leaf.kind in DIRECTORY_KINDS and all(parent.kind in SIMPLE_PARENTS for parent in parents)
 
 
-def remove_stale(session: Session, staging: str, before: int) -> int:
-    """Remove the tars below `staging` last modified before that time (microseconds since 1970); how many there were.
+def remove_stale(session: Session, staging: str, before: int, resources: Mapping[str, Resource]) -> int:
+    """Remove the tars below `staging` last modified before that time (microseconds since 1970), and what was unpacked of
+    them and not registered; how many tars there were.
 
     One that cannot be removed keeps none of the others; its error is raised in the end.
     """
@@ -98,6 +82,8 @@ def remove_stale(session: Session, staging: str, before: int) -> int:
     for path, rows in replicas.replicas_in(session, staging).items():
         if max(row.modified_at for row in rows) < before:
             try:
+                if rows[0].good:
+                    unpack.tidy_after(session, path, rows[0], resources)
                 objects.remove(session, path, force=True)
                 removed += 1
             except Outage:
@@ -113,8 +99,7 @@ def _parts(files: Sequence[SmallFile], max_bytes: int) -> list[list[SmallFile]]:
     parts: list[list[SmallFile]] = []
     room = 0
     for file in files:
-        # a member takes whole blocks of 512 bytes, its header two or four of them
-        size = len(file.data) + 2560
+        size = len(file.data) + tars.MEMBER_BYTES
         if not parts or size > room or len(parts[-1]) == MAX_FILES:
             parts.append([])
             room = max_bytes
@@ -126,16 +111,12 @@ def _parts(files: Sequence[SmallFile], max_bytes: int) -> list[list[SmallFile]]:
 def _put_part(
     session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, available: Features
 ) -> list[Outcome]:
-    delivered: set[str] = set()
     # a name like ../x must not get into a tar that the server unpacks
     fit = [file for file in files if _well_named(collection, file)]
-    if len(fit) > 1 and features.BUNDLE in available and _may_suit(how):
-        try:
-            delivered = _deliver(session, collection, fit, how)
-        except Outage as problem:
-            return [batches.outcome(problem)] * len(files)
-        except FileError as problem:
-            available.refused(features.BUNDLE, problem)
+    try:
+        delivered = _bundled(session, collection, fit, how, available) if _may_suit(how) else set()
+    except Outage as problem:
+        return [batches.outcome(problem)] * len(files)
 
     def finish(file: SmallFile) -> str:
         if file.relative not in delivered:
@@ -143,6 +124,33 @@ def _put_part(
         return file.checksum
 
     return batches.one_by_one(files, finish)
+
+
+def _bundled(
+    session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, available: Features
+) -> set[str]:
+    """The relative paths of what bundles brought."""
+    if features.BUNDLE not in available:
+        return set()
+    delivered: set[str] = set()
+
+    def attempt(feature: str, left: Sequence[SmallFile], before: Mapping[str, Replica] | None) -> None:
+        if len(left) < 2:
+            return
+        try:
+            delivered.update(_deliver(session, collection, left, how, before))
+        except Outage:
+            raise
+        except FileError as problem:
+            available.refused(feature, problem)
+
+    if features.OWN_FOLDER in available and len(files) >= how.own_folder_files:
+        attempt(features.OWN_FOLDER, files, None)
+    left = [file for file in files if file.relative not in delivered]
+    if len(left) > 1:
+        before, left = in_place.replaceable(session, collection, left, how.resources, overwrite=how.overwrite)
+        attempt(features.BUNDLE, left, before)
+    return delivered
 
 
 def _well_named(collection: str, file: SmallFile) -> bool:
@@ -185,92 +193,72 @@ def _put_single(session: Session, collection: str, file: SmallFile, how: Bundlin
         attempt()
 
 
-def _deliver(session: Session, collection: str, files: Sequence[SmallFile], how: Bundling) -> set[str]:
-    """The relative paths of the members that are in iRODS afterwards, good and with their checksums."""
-    tar = f"{how.staging}/{uuid.uuid4().hex}.tar"
-    packed = pack(files)
-    try:
-        put.put_bytes(
-            session,
-            tar,
-            packed,
-            checksum=checksums.checksum_of_chunks(packed),
-            resource=how.resource,
-            overwrite=False,
-            resources=how.resources,
-            data_type=TAR,
-        )
-        staged = replicas.replicas(session, tar)[0]
-        if not suits(how.resources[staged.resource], how.resources):
-            return set()
-        _unpack(session, tar, collection, overwrite=how.overwrite)
-        return _record(session, collection, files, staged, checksums=how.checksums)
-    finally:
-        # what stays behind is found by remove_stale
-        with suppress(FileError):
-            objects.remove(session, tar, force=True)
-
-
-def _unpack(session: Session, tar: str, collection: str, *, overwrite: bool) -> None:
-    """665 once on a connection, for the server leaks a descriptor with each."""
-    keywords = {"dataType": TAR, "bulkOpr": ""} | ({"forceFlag": ""} if overwrite else {})
-    request = messages.struct_file(tar, collection, keywords)
-    with session.last_words():
-        session.call(Api.STRUCT_FILE_EXT_AND_REG, request, path=tar, accept=_GONE_WRONG)
-
-
-def _record(
-    session: Session, collection: str, files: Sequence[SmallFile], staged: Replica, *, checksums: bool
+def _deliver(
+    session: Session,
+    collection: str,
+    files: Sequence[SmallFile],
+    how: Bundling,
+    before: Mapping[str, Replica] | None,
 ) -> set[str]:
-    """Look the members up and set their checksums, if wanted; those that are as they should be."""
-    shown = _shown(session, collection, files, staged)
-    expected = {paths.logical_path(collection, file.relative): file for file in files}
-    good = {
-        path: rows[0]
-        for path, rows in shown.items()
-        if path in expected
-        and len(rows) == 1
-        and rows[0].good
-        and rows[0].size == len(expected[path].data)
-        and rows[0].hierarchy == staged.hierarchy
-    }
-    if not checksums:
-        return {expected[path].relative for path in good}
-    recorded: set[str] = set()
-    for batch in batches.chunks(sorted(good), BULK_ROWS):
-        rows = [
-            BulkRow(path, good[path].physical_path, good[path].size, expected[path].checksum, good[path].number)
-            for path in batch
-        ]
-        try:
-            register.bulk(session, "modify", rows, staged.resource, staged.resource_id)
-        except Outage:
-            raise
-        except FileError:
-            continue  # they go the single way, which finds the bytes in place and checks them
-        recorded |= {expected[path].relative for path in batch}
-    return recorded
+    """The relative paths of the members that are in iRODS afterwards, good and with their checksums.
+
+    `before` has the replicas that 665 overwrites; with None the bundle gets a folder of its own. After an outage the tar
+    stays, from which `remove_stale` learns what was unpacked.
+    """
+    tar = f"{how.staging}/{uuid.uuid4().hex}.tar"
+    note = unpack.new_folder(collection) if before is None else ""
+    folder: unpack.OwnFolder | None = None
+    try:
+        staged = _stage(session, tar, tars.pack([(file.relative, file.data) for file in files], note), how)
+        if not suits(how.resources[staged.resource], how.resources):
+            delivered = set()
+        elif before is None:
+            folder = unpack.OwnFolder(session, tar, staged, note, how.resources)
+            delivered = _registered(session, collection, files, how, staged, folder)
+        else:
+            in_place.unpack(session, tar, collection, overwrite=how.overwrite)
+            delivered = in_place.record(session, collection, files, staged, before, checksums=how.checksums)
+    except Outage:
+        raise
+    except FileError:
+        _leave(session, tar, folder)
+        raise
+    _leave(session, tar, folder)
+    return delivered
 
 
-def _shown(session: Session, collection: str, files: Sequence[SmallFile], staged: Replica) -> dict[str, list[Replica]]:
-    """The members' replicas, told from older ones by their time, which is of the same clock as the tar's."""
-    since = (Column.DATA_MODIFY_TIME, f">= '{replicas.stamp(staged.modified_at)}'")
-    folders = sorted({posixpath.dirname(paths.logical_path(collection, file.relative)) for file in files})
-    if len(folders) > 4:
-        return replicas.replicas_below(session, collection, [since])
-    shown: dict[str, list[Replica]] = {}
-    for folder in folders:
-        shown |= replicas.listing(session, [(Column.COLL_NAME, equal(folder)), since])
-    return shown
+def _stage(session: Session, tar: str, packed: wire.Gathered, how: Bundling) -> Replica:
+    put.put_bytes(
+        session,
+        tar,
+        packed,
+        checksum=checksums.checksum_of_chunks(packed),
+        resource=how.resource,
+        overwrite=False,
+        resources=how.resources,
+        data_type=tars.DATA_TYPE,
+    )
+    return replicas.replicas(session, tar)[0]
 
 
-def pack(files: Sequence[SmallFile]) -> wire.Gathered:
-    """A tar of the files with their directories left out, made of the bytes as they lie in memory; names are UTF-8 bytes,
-    whatever the server's locale is."""
-    pieces: list[bytes] = []
-    for file in files:
-        member = tarfile.TarInfo(file.relative)
-        member.size, member.mode = len(file.data), 0o600
-        pieces += (member.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict"), file.data, bytes(-member.size % BLOCK))
-    pieces.append(bytes(2 * BLOCK))
-    return wire.Gathered(pieces)
+def _leave(session: Session, tar: str, folder: unpack.OwnFolder | None) -> None:
+    # what stays behind is found by remove_stale
+    with suppress(FileError):
+        if folder is not None:
+            folder.tidy()
+        objects.remove(session, tar, force=True)
+
+
+def _registered(
+    session: Session,
+    collection: str,
+    files: Sequence[SmallFile],
+    how: Bundling,
+    staged: Replica,
+    folder: unpack.OwnFolder,
+) -> set[str]:
+    lies = folder.deliver(collection, files, checksums=how.checksums)
+    if not lies:
+        return set()
+    good = members.good(session, collection, files, staged)
+    return {file.relative for path, (file, row) in good.items() if lies.get(path) == row.physical_path}

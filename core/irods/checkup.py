@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from core import checksums
 from core.checkup import Check
 from core.errors import FileError, IngestError
+from core.irods import features
 from core.irods.gateway import Gateway
 from core.settings import IrodsSettings
 
@@ -54,9 +55,8 @@ def _features(gateway: Gateway, operation: str) -> Iterator[Check]:
         if state == "available":
             yield Check("irods", name, "OK", state)
         else:
-            yield Check(
-                "irods", name, "WARN", state, "small files go one by one instead, which is slower: see docs/irods.md"
-            )
+            instead = "bundles are unpacked by 665" if name == features.OWN_FOLDER else "small files go one by one"
+            yield Check("irods", name, "WARN", state, f"{instead} instead, which is slower: see docs/irods.md")
 
 
 def _round_trip(gateway: Gateway, home: str, resource: str | None, operation: str) -> Iterator[Check]:

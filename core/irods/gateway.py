@@ -21,8 +21,9 @@ from core.irods import (
 )
 from core.irods.annotate import AVU, Access, annotate, annotate_done
 from core.irods.append import Appended, append
-from core.irods.bundle import Bundling, SmallFile
+from core.irods.bundle import Bundling
 from core.irods.looking import Looking
+from core.irods.members import SmallFile
 from core.irods.register import Registration
 from core.irods.resources import Resource
 from core.irods.streams import ExtraStreams
@@ -222,16 +223,23 @@ class Gateway(Looking):
     def put_bundle(
         self, collection: str, files: Sequence[SmallFile], *, resource: str | None, overwrite: bool
     ) -> list[Outcome]:
-        """Put many small files below `collection` as tars that the server unpacks (606, 665, 688); one outcome a file.
+        """Put many small files below `collection` as tars that the server unpacks (606, 664 or 665, 688); one outcome a file.
 
         Their bytes are in memory; one tar has at most `irods.single_buffer_bytes`. `Skipped` where an object with other
         bytes is there and `overwrite` is not set. What a bundle cannot do is done as `put_bytes` does.
         """
 
         def work() -> list[Outcome]:
-            limit = self._settings.single_buffer_bytes
-            known, recorded = self._zone.known(resource), self._settings.bundle_checksums
-            how = Bundling(self._staging, resource, overwrite, limit, known, recorded)
+            settings, known = self._settings, self._zone.known(resource)
+            how = Bundling(
+                self._staging,
+                resource,
+                overwrite,
+                settings.single_buffer_bytes,
+                known,
+                settings.bundle_checksums,
+                settings.own_folder_files,
+            )
             outcomes = bundle.put_bundle(self._session, collection, files, how, self._features)
             return annotate_done(self._session, [(f"{collection}/{file.relative}", file) for file in files], outcomes)
 
@@ -240,7 +248,7 @@ class Gateway(Looking):
     def clean_staging(self, before: int) -> int:
         """Remove what dead clients left in our user's staging collection before that time (microseconds since 1970), packs
         left locked among it; how many tars that were. What cannot be removed is raised after the rest."""
-        return bundle.remove_stale(self._session, self.staging, before)
+        return bundle.remove_stale(self._session, self.staging, before, self._zone.known())
 
     def remove(self, path: str, *, force: bool) -> None:
         """Remove a data object, to the trash or past it (615); fine when there is none."""

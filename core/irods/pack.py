@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import tarfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 
 from core import checksums
 from core.errors import FileError
-from core.irods import messages, objects, put, queries
-from core.irods.bundle import TAR, suits
+from core.irods import messages, objects, put, queries, tars
+from core.irods.bundle import suits
 from core.irods.messages import Api
 from core.irods.queries import Column
 from core.irods.replicas import Replica, Status
@@ -96,40 +96,26 @@ def _pack(
     session: Session, tar: str, collection: str, hierarchy: str, wanted: Mapping[str, str], tar_bytes: int
 ) -> Found:
     root = hierarchy.partition(";")[0]
-    keywords = {"dataType": TAR, "destRescName": root, "resc_hier": hierarchy}
+    keywords = {"dataType": tars.DATA_TYPE, "destRescName": root, "resc_hier": hierarchy}
     try:
         # once on a connection, for the server leaks a descriptor with each
         with session.last_words(), session.patient(tar_bytes):
             session.call(Api.STRUCT_FILE_BUNDLE, messages.struct_file(tar, collection, keywords), path=tar)
         if tar_bytes <= ONE_REPLY_BYTES:
             reply = session.call(Api.DATA_OBJ_GET, messages.data_object(tar, {}, threads=1, operation=2), path=tar)
-            return _members(io.BytesIO(reply.stream), "r:", collection, wanted)
+            return _members(io.BytesIO(reply.stream), False, collection, wanted)
         with closing(objects.read(session, tar, {})) as pieces:
-            return _members(_Pieces(pieces), "r|", collection, wanted)
+            return _members(tars.Pieces(pieces), True, collection, wanted)
     finally:
         # a pack that failed leaves its tar locked; removing it frees it first
         with suppress(FileError):
             objects.remove(session, tar, force=True)
 
 
-class _Pieces(io.RawIOBase):
-    """Pieces that come in order, as the file that tarfile reads from."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._left = memoryview(b"")
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._left:
-            self._left = memoryview(next(self._pieces, b""))
-        part, self._left = self._left[:size], self._left[size:]
-        return bytes(part)
-
-
-def _members(file: io.IOBase, mode: str, collection: str, wanted: Mapping[str, str]) -> Found:
+def _members(file: io.IOBase, streamed: bool, collection: str, wanted: Mapping[str, str]) -> Found:
     found: Found = {}
     try:
-        with tarfile.open(fileobj=file, mode=mode, encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
+        with tars.read(file, streamed=streamed) as tar:
             for member in tar:
                 path = f"{collection}/{member.name.removeprefix('./')}"
                 content = tar.extractfile(member) if member.isreg() and path in wanted else None

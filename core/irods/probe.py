@@ -10,16 +10,16 @@ import uuid
 from contextlib import nullcontext
 
 from core.errors import FileError, Outage
-from core.irods import errors, features, messages
-from core.irods.bundle import TAR
+from core.irods import errors, features, messages, tars, vault
 from core.irods.features import Features
 from core.irods.messages import Api, Packable
 from core.irods.register import BulkRow, bulk_request
+from core.irods.replicas import Replica
 from core.irods.session import EVERYTHING, Session
 
 AVAILABLE = "available"
 FORBIDDEN = "forbidden by the settings"
-_LEAKS = frozenset({Api.STRUCT_FILE_EXT_AND_REG, Api.STRUCT_FILE_BUNDLE})
+_LEAKS = frozenset({Api.STRUCT_FILE_EXTRACT, Api.STRUCT_FILE_EXT_AND_REG, Api.STRUCT_FILE_BUNDLE})
 """Calls of which the server leaks a descriptor each."""
 
 
@@ -29,7 +29,8 @@ def probe(session: Session, available: Features) -> dict[str, str]:
     for name, api, message in _requests(session):
         if name in features.OPTIONAL and name not in available:
             found[name] = available.refusals.get(name, FORBIDDEN)
-        else:
+        elif found.get(name, AVAILABLE) == AVAILABLE:
+            # a way of several calls is open when each is
             found[name] = _ask(session, api, message)
     return found
 
@@ -39,14 +40,17 @@ def _requests(session: Session) -> list[tuple[str, Api, Packable]]:
     row = BulkRow(f"{absent}/f", "/nowhere", 0, None)
     info = messages.data_object_info(session.version, objPath=row.path, filePath=row.physical_path, dataType="generic")
     register = messages.data_object(row.path, {"filePath": row.physical_path, "dataSize": "0"})
-    archive = messages.struct_file(f"{absent}/f.tar", absent, {"dataType": TAR})
-    unpack = messages.struct_file(f"{absent}/f.tar", absent, {"dataType": TAR, "bulkOpr": ""})
+    archive = messages.struct_file(f"{absent}/f.tar", absent, {"dataType": tars.DATA_TYPE})
+    nowhere = Replica(0, 0, 1, None, "", 0, "ingest_probe", "/nowhere", 0)
+    unpack = messages.struct_file(f"{absent}/f.tar", absent, {"dataType": tars.DATA_TYPE, "bulkOpr": ""})
     return [
         (features.BULK_REGISTER, Api.REG_DATA_OBJ, info),
         (features.TRANSACTION, Api.END_TRANSACTION, messages.end_transaction("rollback")),
         (features.REGISTER, Api.REGISTER_PHYSICAL_PATH, register),
         (features.BULK_CHECKSUMS, Api.BULK_DATA_OBJ_REG, bulk_request("modify", [row], "", 0)),
         (features.BUNDLE, Api.STRUCT_FILE_EXT_AND_REG, unpack),
+        (features.OWN_FOLDER, Api.FILE_STAT, vault.stat_request("/nowhere", nowhere.hierarchy, 0)),
+        (features.OWN_FOLDER, Api.STRUCT_FILE_EXTRACT, vault.unpack_request(f"{absent}/f.tar", nowhere, "/nowhere")),
         (features.PACK, Api.STRUCT_FILE_BUNDLE, archive),
     ]
 

@@ -18,12 +18,16 @@ from sandbox.irods import (
     renaming,
     replication,
     stat,
+    vault_files,
 )
 from sandbox.irods.agent import Api
 
 APIS = {
     api.number: api
     for api in (
+        Api(506, "fileUnlinkInp_PI", vault_files.unlink, admin=True),
+        Api(509, "fileRmdirInp_PI", vault_files.remove_folder, admin=True),
+        Api(510, "fileStatInp_PI", vault_files.status, admin=True),
         Api(601, "DataObjInp_PI", objects.create),
         Api(602, "DataObjInp_PI", objects.open_),
         Api(606, "DataObjInp_PI", objects.put),
@@ -37,6 +41,7 @@ APIS = {
         Api(632, "DataObjInp_PI", removal.trim),
         Api(633, "DataObjInp_PI", stat.status),
         Api(652, "DataObjInp_PI", objects.truncate),
+        Api(664, "StructFileOprInp_PI", bundles.unpack),
         Api(665, "StructFileExtAndRegInp_PI", bundles.unpack_and_register),
         Api(666, "StructFileExtAndRegInp_PI", bundles.pack_collection),
         Api(673, "OpenedDataObjInp_PI", objects.close),

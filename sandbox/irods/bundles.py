@@ -1,6 +1,6 @@
-"""Tars on the server: 665 unpacks one and registers its members, 666 packs a collection, 689 takes many small objects.
+"""Tars on the server: 664 unpacks one, 665 registers its members too, 666 packs a collection, 689 takes many small objects.
 
-The real server leaks a struct-file descriptor with each 665 and 666 on a connection; when they are used up it answers
+The real server leaks a struct-file descriptor with each 664, 665 and 666 on a connection; when they are used up it answers
 SYS_OUT_OF_FILE_DESC. So does this one.
 """
 
@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ from sandbox.irods.resources import Resource, make_folder
 from sandbox.irods.voting import hierarchy_for_create, hierarchy_for_open
 from sandbox.irods.xml_packing import Struct, keywords
 
-STRUCT_FILES = 16
+STRUCT_FILES = 15
 PRESERVE_PATH = 0x20
 MODES: dict[str, Literal["w:gz", "w:bz2"]] = {"gzipTar": "w:gz", "bzip2Tar": "w:bz2"}
 ROWS_A_BULK = 50
@@ -78,6 +79,37 @@ def unpack_and_register(agent: Agent, struct: Struct, _stream: memoryview) -> Re
     return Reply()
 
 
+def unpack(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
+    """API 664: the members into the folder `cacheDir`, without a row; -1 for a file that is missing or no archive.
+
+    One that holds a file is refused, as is a tar that is no object or that the client may not read (rsStructFileExtract.cpp).
+    """
+    special = struct["SpecColl_PI"]
+    if special is None:
+        raise IrodsError(Code.SYS_INTERNAL_NULL_INPUT_ERR)
+    wanted = keywords(struct["KeyValPair_PI"])
+    rows = rows_of(agent.catalogue, special["objPath"])
+    if not rows:
+        raise IrodsError(Code.CAT_NO_ROWS_FOUND)
+    need(agent.catalogue, agent.user, rows[0]["data_id"], READ)
+    if not wanted.get("resc_hier"):
+        hierarchy_for_open(agent, rows, wanted, "OPEN")
+    folder = Path(special["cacheDir"])
+    if any(files for _, _, files in os.walk(folder)):
+        raise IrodsError(Code.SYS_DIR_IN_VAULT_NOT_EMPTY)
+    _take_struct_file(agent)
+    make_folder(folder)
+    try:
+        with tarfile.open(special["phyPath"], "r:*") as packed:
+            for member in packed:
+                # the server notes in its log what it cannot write, and goes on
+                with suppress(OSError):
+                    packed.extract(member, folder, filter="tar")
+    except (tarfile.TarError, OSError):
+        raise IrodsError(Code.NO_CODE) from None
+    return Reply()
+
+
 def _extract(archive: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     try:
@@ -100,7 +132,7 @@ class _Members:
         self.agent = agent
         self.leaf = leaf
         self.force = force
-        self.waiting: list[tuple[str, str, int]] = []
+        self.waiting: list[tuple[str, str, int, str | None]] = []
         self.failed: IrodsError | None = None
 
     def enter(self, folder: Path, collection: str) -> None:
@@ -121,35 +153,58 @@ class _Members:
 
     def _file(self, found: str, path: str) -> None:
         physical = self.agent.server.resources.vault_path(self.leaf, path)
-        if os.path.lexists(physical) and rows_of(self.agent.catalogue, path) and not self.force:
+        there = os.path.lexists(physical)
+        owners = self._owners(physical) if there else set()
+        if owners and not (self.force and owners == {path}):
             self.failed = IrodsError(Code.SYS_COPY_ALREADY_IN_RESC)
             return
         make_folder(Path(physical).parent)
         size = os.stat(found).st_size
+        old = f"{found}.replaced" if owners else None
+        if old is not None:
+            os.replace(physical, old)
         os.replace(found, physical)
-        self.waiting.append((path, physical, size))
+        self.waiting.append((path, physical, size, old))
         if len(self.waiting) >= ROWS_A_BULK:
             self._commit()
+
+    def _owners(self, physical: str) -> set[str]:
+        """The objects that have that file; none for an orphan, which the server moves out of the way."""
+        return {
+            f"{row['coll_name']}/{row['name']}"
+            for row in self.agent.catalogue.all(
+                "select r.name, c.name as coll_name from replicas r join collections c on c.coll_id = r.coll_id"
+                " where r.path = ?",
+                physical,
+            )
+        }
 
     def _commit(self) -> None:
         try:
             with self.agent.catalogue.change() as db:
-                for path, physical, size in self.waiting:
-                    self._row(db, path, physical, size)
+                for path, physical, size, old in self.waiting:
+                    self._row(db, path, physical, size, owned=old is not None)
         except IrodsError as problem:
             self.failed = problem
+            for _, physical, _, old in self.waiting:
+                if old is None:
+                    if not self._owners(physical):
+                        Path(physical).unlink(missing_ok=True)  # cleanupBulkRegFiles
+                else:
+                    os.replace(old, physical)  # postProcRenamedPhyFiles
         self.waiting = []
 
-    def _row(self, db: sqlite3.Connection, path: str, physical: str, size: int) -> None:
-        rows = rows_of(self.agent.catalogue, path)
-        if not rows:
+    def _row(self, db: sqlite3.Connection, path: str, physical: str, size: int, *, owned: bool) -> None:
+        # an object whose file lies elsewhere is registered as if it were new, and refused
+        if not owned:
             register(self.agent, NewReplica(path, self.leaf.id, physical, size=size, mode="33188"))
             return
+        rows = rows_of(self.agent.catalogue, path)
         need(self.agent.catalogue, self.agent.user, rows[0]["data_id"], MODIFY)
         refuse_locked(rows)
         db.execute(
-            "update replicas set size = ?, path = ?, modify_ts = ?, status = ? where data_id = ? and resc_id = ?",
-            (size, physical, stamp(), GOOD, rows[0]["data_id"], self.leaf.id),
+            "update replicas set size = ?, modify_ts = ?, status = ? where data_id = ? and resc_id = ?",
+            (size, stamp(), GOOD, rows[0]["data_id"], self.leaf.id),
         )
 
 

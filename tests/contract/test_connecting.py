@@ -18,7 +18,7 @@ from core.settings import IrodsSettings
 from sandbox.irods import SandboxServer
 from tests.contract.conftest import ENVIRONMENT
 
-FEATURES = {"bulk_register", "transaction", "register", "bulk_checksums", "bundle", "pack"}
+FEATURES = {"bulk_register", "transaction", "register", "bulk_checksums", "bundle", "own_folder", "pack"}
 
 
 def test_the_server_says_who_we_are(gateway: Gateway) -> None:
@@ -121,7 +121,7 @@ def test_features_of_one_who_is_no_rodsadmin(alices_settings: IrodsSettings) -> 
         found = gateway.features()
         assert found.keys() == FEATURES
         assert found["bundle"] == found["pack"] == "available"
-        for name in ("transaction", "register"):
+        for name in ("transaction", "register", "own_folder"):
             assert found[name].startswith("refused by the server: ")
 
 
@@ -129,7 +129,7 @@ def test_features_of_one_who_is_no_rodsadmin(alices_settings: IrodsSettings) -> 
 def test_features_that_a_server_refuses(tmp_path: Path, code: int) -> None:
     with SandboxServer(tmp_path) as server:
         settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"))
-        for api in (619, 665, 718):
+        for api in (619, 664, 665, 718):
             server.faults.add("error", api=api, code=code)
         with Gateway(settings) as gateway:
             found = gateway.features()
@@ -137,6 +137,7 @@ def test_features_that_a_server_refuses(tmp_path: Path, code: int) -> None:
             "bulk_register",
             "transaction",
             "bundle",
+            "own_folder",
         }
         assert str(code) in found["bundle"]
 

@@ -26,6 +26,7 @@ from sandbox.irods import SandboxServer
 HOME = "/tempZone/home/rods"
 PATH = f"{HOME}/f"
 WHEN = 1_700_000_000 * 1_000_000
+STRUCT_FILE_EXTRACT = 664
 
 
 @pytest.fixture
@@ -38,9 +39,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
 @pytest.fixture
 def gateway(server: SandboxServer) -> Iterator[Gateway]:
     """A gateway to that server."""
-    settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"), timeout_seconds=5)
-    with Gateway(settings) as gateway:
+    with Gateway(settings_of(server)) as gateway:
         yield gateway
+
+
+def settings_of(server: SandboxServer, **more: object) -> IrodsSettings:
+    given = {"host": "127.0.0.1", "port": server.port, "password": SecretStr("rods"), "timeout_seconds": 5}
+    return IrodsSettings.model_validate(given | more)
 
 
 def put(gateway: Gateway, data: bytes, *, overwrite: bool) -> None:
@@ -241,8 +246,18 @@ def test_a_lost_bulk_registration(server: SandboxServer, gateway: Gateway, kind:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error"])
-@pytest.mark.parametrize("api", [606, 665, 688, 615, 702])
-def test_a_broken_bundle(server: SandboxServer, gateway: Gateway, api: int, kind: str, overwrite: bool) -> None:
+@pytest.mark.parametrize(
+    ("own_folder", "api"),
+    [(False, api) for api in (606, 665, 688, 615, 702)] + [(True, api) for api in (606, 510, 664, 688, 615, 702)],
+)
+def test_a_broken_bundle(server: SandboxServer, own_folder: bool, api: int, kind: str, overwrite: bool) -> None:
+    with Gateway(settings_of(server, own_folder_files=int(own_folder))) as gateway:
+        _break_a_bundle(server, gateway, api, kind, overwrite)
+    vault = {path for path in server.vault.rglob("*") if path.is_file()}
+    assert vault == {Path(path) for (path,) in server.sql("select path from replicas")}
+
+
+def _break_a_bundle(server: SandboxServer, gateway: Gateway, api: int, kind: str, overwrite: bool) -> None:
     gateway.make_collections(f"{HOME}/d")
     gateway.clean_staging(0)
     wanted = files()
@@ -313,9 +328,9 @@ def connections_to(port: int) -> int:
     return sum(int(remote.partition(":")[2], 16) == port and state == "01" for remote, state in ends)
 
 
-@pytest.mark.parametrize("api", [665, 666])
+@pytest.mark.parametrize("api", [664, 665, 666])
 def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, gateway: Gateway, api: int) -> None:
-    wanted = files()
+    wanted = files(100 if api == STRUCT_FILE_EXTRACT else 20)
     expected = [Expected(file.relative.removeprefix("d/"), 50, file.checksum) for file in wanted]
     server.faults.add("slow", api=api, count=1, seconds=0.3)
     found: list[int] = []
@@ -366,7 +381,7 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     wanted = files(500)
     before = dict(server.calls)
     gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
-    assert cost(server, before) == {606: 1, 702: 2, 665: 1, 688: 10, 615: 1, 110000: 2}
+    assert cost(server, before) == {606: 1, 702: 2, 510: 501, 664: 1, 688: 10, 615: 1}
     before = dict(server.calls)
     gateway.verify_many(f"{HOME}/d", [Expected(f.relative.removeprefix("d/"), 50, f.checksum) for f in wanted])
     assert cost(server, before) == {702: 4, 666: 1, 608: 1, 615: 1, 110000: 2}

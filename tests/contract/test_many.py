@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core import paths
 from core.checksums import checksum_of, checksum_of_chunks
-from core.irods import Expected, Gateway, Registration, SmallFile, bundle, features, replicas
+from core.irods import Expected, Gateway, Registration, SmallFile, bundle, features, in_place, replicas, tars, unpack
 from core.irods.session import Session
 from core.outcome import Dead, Done, Mismatched, Outcome, Retry, Skipped
 from core.settings import IrodsSettings, VerifyLevel
@@ -21,11 +21,24 @@ SECOND = 1_000_000
 WHEN = 1_700_000_000 * SECOND
 
 
-@pytest.fixture(params=["fast", "single"])
+WAYS: dict[str, dict[str, object]] = {
+    "fast": {"own_folder_files": 0},
+    "own folder": {"own_folder_files": 1},
+    "single": {"bulk_registration": False, "bundles": False},
+}
+
+
+@pytest.fixture(params=WAYS)
 def either(request: pytest.FixtureRequest, irods_settings: IrodsSettings, home: str) -> Iterator[Gateway]:
-    """A gateway with the fast ways, and one that may not use them: the results must be the same."""
-    fast = request.param == "fast"
-    with Gateway(irods_settings.model_copy(update={"bulk_registration": fast, "bundles": fast})) as gateway:
+    """A gateway with the fast ways, in both kinds, and one that may not use them: the results must be the same."""
+    with Gateway(irods_settings.model_copy(update=WAYS[request.param])) as gateway:
+        yield with_own_staging(gateway, home)
+
+
+@pytest.fixture
+def unpacking(irods_settings: IrodsSettings, home: str) -> Iterator[Gateway]:
+    """A gateway that leaves every bundle in a folder of its own."""
+    with Gateway(irods_settings.model_copy(update=WAYS["own folder"])) as gateway:
         yield with_own_staging(gateway, home)
 
 
@@ -217,9 +230,9 @@ def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gatew
     files = small_files([f"f{index}" for index in range(6)])
     how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, gateway._zone.known())
     tar = f"{how.staging}/killed.tar"
-    packed = bundle.pack(files)
+    packed = tars.pack([(file.relative, file.data) for file in files])
     gateway.put_bytes(tar, packed, checksum=checksum_of_chunks(packed), resource=resource, overwrite=True)
-    bundle._unpack(gateway._session, tar, home, overwrite=False)
+    in_place.unpack(gateway._session, tar, home, overwrite=False)
     assert all(gateway.replicas(f"{home}/{file.relative}")[0].checksum is None for file in files)
     assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
     check_all(gateway, home, files)
@@ -227,6 +240,80 @@ def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gatew
     assert staged(gateway) == [tar]
     assert gateway.clean_staging((1 << 33) * SECOND) == 1
     assert staged(gateway) == []
+
+
+def test_a_bundle_stays_where_it_was_unpacked(
+    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = small_files([f"{folder}f{index}" for folder in ("", "a/b/") for index in range(60)])
+    assert unpacking.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    rows = {file.relative: unpacking.replicas(f"{home}/{file.relative}")[0] for file in files}
+    [folder] = {row.physical_path.removesuffix(f"/{relative}") for relative, row in rows.items()}
+    assert unpack.FOLDER in folder
+    assert f"/{home.split('/', 2)[2]}/" in folder
+    assert all(row.checksum == file.checksum for file, row in zip(files, rows.values(), strict=True))
+    # what is done to such objects later: overwritten, removed
+    other = b"other bytes"
+    unpacking.put_bytes(f"{home}/f1", other, checksum=checksum_of(other), resource=resource, overwrite=True)
+    assert vault_file(f"{home}/f1").read_bytes() == other
+    file = vault_file(f"{home}/a/b/f1")
+    unpacking.remove(f"{home}/a/b/f1", force=True)
+    assert not file.exists()
+
+
+def test_more_bundles_than_an_agent_has_descriptors(unpacking: Gateway, home: str, resource: str) -> None:
+    files = small_files([f"f{index}" for index in range(44)])
+    for start in range(0, 44, 2):
+        part = files[start : start + 2]
+        assert unpacking.put_bundle(home, part, resource=resource, overwrite=False) == done(part)
+    check_all(unpacking, home, files)
+    assert all(unpack.FOLDER in unpacking.replicas(f"{home}/{file.relative}")[0].physical_path for file in files)
+
+
+def test_what_cannot_be_unpacked_keeps_nothing_else(
+    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    # no file system takes a name of 300 bytes: the server logs that and goes on
+    files = small_files(["a", "n" * 300, "d/b"])
+    outcomes = unpacking.put_bundle(home, files, resource=resource, overwrite=False)
+    assert [outcomes[0], outcomes[2]] == done([files[0], files[2]])
+    assert not isinstance(outcomes[1], Done | Skipped)
+    folder = vault_file(f"{home}/a").parent
+    assert sorted(each.name for each in folder.rglob("*") if each.is_file()) == ["a", "b"]
+    assert unpacking.replicas(f"{home}/{'n' * 300}") == []
+
+
+def test_a_folder_in_which_nothing_was_registered_goes(
+    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = small_files(["a", "b/c", "b/d"])
+    unpacking.put_bundle(home, files, resource=resource, overwrite=False)
+    first = vault_file(f"{home}/a").parent
+    again = small_files(["a", "b/c", "b/d"])
+    outcomes = unpacking.put_bundle(home, again, resource=resource, overwrite=False)
+    assert [type(outcome) for outcome in outcomes] == [Skipped] * 3, outcomes
+    check_all(unpacking, home, files)
+    assert [each.name for each in first.parent.iterdir()] == [first.name]
+    assert staged(unpacking) == []
+
+
+def test_what_a_dead_client_unpacked_is_removed_but_for_what_it_registered(
+    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+) -> None:
+    files = small_files([f"d/f{index}" for index in range(60)])
+    tar, note = f"{unpacking.staging}/{'0' * 32}.tar", unpack.new_folder(home)
+    packed = tars.pack([(file.relative, file.data) for file in files], note)
+    unpacking.put_bytes(tar, packed, checksum=checksum_of_chunks(packed), resource=resource, overwrite=True)
+    session, place = unpacking._session, unpacking.replicas(tar)[0]
+    folder = unpack.OwnFolder(session, tar, place, note, unpacking._zone.known())
+    registered = folder.deliver(home, files[:50], checksums=True)
+    assert len(registered) == 50
+    kept = [vault_file(f"{home}/{file.relative}") for file in files[:50]]
+    assert len(list(kept[0].parent.iterdir())) == 60
+    assert unpacking.clean_staging((1 << 33) * SECOND) == 1
+    assert sorted(kept[0].parent.iterdir()) == sorted(kept)
+    assert staged(unpacking) == []
+    assert set(replicas.replicas_in(session, f"{home}/d")) == {f"{home}/{file.relative}" for file in files[:50]}
 
 
 def test_a_bundle_on_a_tree(gateway: Gateway, home: str, tree: dict[str, str]) -> None:
@@ -396,7 +483,10 @@ def test_what_the_settings_forbid_is_not_used(irods_settings: IrodsSettings) -> 
             features.BULK_REGISTER,
             features.TRANSACTION,
             features.BUNDLE,
+            features.OWN_FOLDER,
             features.PACK,
         }
+    with Gateway(irods_settings.model_copy(update={"own_folder_files": 0})) as gateway:
+        assert features.OWN_FOLDER not in gateway.server().features
     with Gateway(irods_settings.model_copy(update={"bulk_registration": False, "bundles": False})) as gateway:
         assert gateway.server().features == frozenset()
