@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import ssl
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,23 @@ def read_account(settings: IrodsSettings, as_user: tuple[str, str] | None = None
 
 
 def tls_context(values: dict[str, Any]) -> ssl.SSLContext:
-    """What the environment says on TLS. Without a CA file the system's CAs are used; python-irodsclient would trust
-    anyone."""
+    """What the environment says on TLS; for all who ask the same one, until the CAs are others. Without a CA file the
+    system's CAs are used; python-irodsclient would trust anyone."""
     verify = values.get("irods_ssl_verify_server", "hostname")
+    file = values.get("irods_ssl_ca_certificate_file") or None
+    folder = values.get("irods_ssl_ca_certificate_path") or None
+    system = ssl.get_default_verify_paths()
+    read = (file, folder) if file or folder else (system.cafile, system.capath)
     try:
-        context = ssl.create_default_context(
-            ssl.Purpose.SERVER_AUTH,
-            cafile=values.get("irods_ssl_ca_certificate_file") or None,
-            capath=values.get("irods_ssl_ca_certificate_path") or None,
-        )
+        return _tls_context(verify, file, folder, tuple(os.stat(place).st_mtime_ns for place in read if place))
     except OSError as problem:
         raise UsageError(f"cannot read the CA certificates of irods_environment.json: {problem}") from None
+
+
+@cache
+def _tls_context(verify: str, file: str | None, folder: str | None, _changed: tuple[int, ...]) -> ssl.SSLContext:
+    # to read all CAs of the system takes 20 ms, and each thread of a pod has a session
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=file, capath=folder)
     context.check_hostname = verify == "hostname"
     context.verify_mode = ssl.CERT_NONE if verify == "none" else ssl.CERT_REQUIRED
     return context
