@@ -27,6 +27,8 @@ from core.settings_file import load_settings
 from inventory import jobs, queries
 from inventory.engine import Database
 from inventory.queries import Chosen, FileLine
+from tests.e2e import forked
+from tests.e2e.forked import Forked
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 90.0
@@ -85,11 +87,13 @@ class World:
         self.settings: Settings = load_settings(environ=self.environment)
         self.database = Database(url)
         self.logs = logs
-        self.pods: dict[str, subprocess.Popen[bytes]] = {}
+        self.pods: dict[str, subprocess.Popen[bytes] | Forked] = {}
         self.target = f"/{self.settings.irods.zone}/home/{self.settings.irods.user}/e2e-{uuid.uuid4().hex[:8]}"
 
     def ingest(self, *arguments: str, module: str = "scripts.ingest") -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
+        if (nursery := forked.nursery(module, self.environment)) is not None:
+            return nursery.run(arguments, self.environment, self.logs, PATIENCE)
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             env=self.environment,
@@ -114,13 +118,15 @@ class World:
         names = []
         for kind in kinds:
             name = f"{kind}-{len(self.pods)}"
+            environment = {**self.environment, "POD_NAME": name}
+            nursery = None if prefix else forked.nursery(kind, environment)
             with (self.logs / f"{name}.log").open("ab") as log:
-                self.pods[name] = subprocess.Popen(
-                    [*prefix, sys.executable, "-m", kind],
-                    env={**self.environment, "POD_NAME": name},
-                    cwd=self.logs,
-                    stdout=log,
-                    stderr=log,
+                self.pods[name] = (
+                    nursery.fork((), environment, self.logs, log, log)
+                    if nursery
+                    else subprocess.Popen(
+                        [*prefix, sys.executable, "-m", kind], env=environment, cwd=self.logs, stdout=log, stderr=log
+                    )
                 )
             names.append(name)
         return names
