@@ -85,18 +85,21 @@ def check_logical(path: str) -> None:
         raise Permanent("path_too_long", f"logical path of {length} bytes, at most {MAX_PATH_BYTES}: {path[:80]}…")
 
 
-UNREGISTRABLE = "rename it at the source, or put it; job.link_folder registers those of a mounted source by links"
-"""What to do with a file whose physical path iRODS cannot hold."""
+# with U+FFFE or U+FFFF in it no answer that names the path can be read: they are no XML
+_UNREGISTRABLE = re.compile("[\0-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
+_NOT_REGISTRABLE = "rename it at the source, or put it; job.link_folder registers those of a mounted source by links"
 
 
 def checked_physical(path: str, physical: str) -> str:
-    """The physical path of `path`, unless iRODS cannot hold it: then a `Permanent` of class bad_physical_path."""
-    # with U+FFFE or U+FFFF in it no answer that names the path can be read: they are no XML
-    odd = any((ord(c) < 32 and c not in "\t\n") or c in "\ufffe\uffff" for c in physical)
-    if odd or len(physical.encode()) > MAX_PATH_BYTES:
-        raise Permanent(
-            "bad_physical_path",
-            f"{path}: iRODS cannot hold this physical path (control characters, U+FFFE, U+FFFF, or over {MAX_PATH_BYTES} bytes)",
-            UNREGISTRABLE,
-        )
-    return physical
+    """The physical path of `path`, unless iRODS cannot hold it: then a `Permanent` of class bad_physical_path.
+
+    Bytes that are no UTF-8 are lone surrogates in it.
+    """
+    if odd := _UNREGISTRABLE.search(physical):
+        is_text = not "\ud800" <= odd.group() <= "\udfff"
+        words = "this physical path (control characters, U+FFFE or U+FFFF)" if is_text else "a path that is not UTF-8"
+    elif len(physical.encode()) > MAX_PATH_BYTES:
+        words = f"this physical path (over {MAX_PATH_BYTES} bytes)"
+    else:
+        return physical
+    raise Permanent("bad_physical_path", f"{path}: iRODS cannot hold {words}", _NOT_REGISTRABLE)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import FileError, Outage, Permanent, Transient, UsageError, Vanished
-from core.paths import UNREGISTRABLE, checked_physical, escape, unescape
+from core.paths import checked_physical, escape, unescape
 from core.sources.base import DIRECTORY, REGULAR, UNKNOWN, WHOLE, Entry, Keys, Stat
 from core.sources.link_folder import link_to
 from core.sources.links import is_inside, target_status
@@ -278,20 +278,8 @@ class FilesystemSource:
     def physical_path(self, path: str) -> str:
         where = self._where(path)
         try:
-            return self._held_by_irods(path, where)
+            return checked_physical(path, where.decode("utf-8", "surrogateescape"))
         except Permanent:
             if self._link_folder is None:
                 raise
             return checked_physical(path, link_to(self._link_folder, where))
-
-    @staticmethod
-    def _held_by_irods(path: str, where: bytes) -> str:
-        try:
-            text = where.decode()
-        except UnicodeDecodeError as error:
-            raise Permanent(
-                "bad_physical_path",
-                f"{path}: iRODS cannot hold a physical path that is not UTF-8",
-                UNREGISTRABLE,
-            ) from error
-        return checked_physical(path, text)

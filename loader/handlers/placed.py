@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from core.paths import checked_physical
 from core.sources.base import WHOLE, Entry, Keys, Source, SourceFile, Stat
 
 
@@ -24,4 +25,6 @@ class Placed:
         return self._source.open(path, seen)
 
     def physical_path(self, path: str) -> str:
-        return self._places[path] if path in self._places else self._source.physical_path(path)
+        if path in self._places:
+            return checked_physical(path, self._places[path])
+        return self._source.physical_path(path)

@@ -91,7 +91,7 @@ def begin(many: Many, source: Path, copies: Path, notes: Path) -> None:
             f"{operations[0].upper()!r})",
             delete_mode=f"DeleteMode.{delete_mode}",
             to_resource="'demoResc'",
-            target_path=f"{place} if meta['path'].endswith('_sync/b\\udcff') else None",
+            target_path=f"{place} if meta['path'].endswith('_sync/b\\udcff') else meta['path']",
             character_map="{re.compile('[^a-zA-Z0-9]'): '_'}" if job == "mapped" else None,
         )
         many.begin(job, source / job, text, max_delete_percent=100)

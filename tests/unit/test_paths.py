@@ -143,7 +143,7 @@ def test_joining() -> None:
     assert paths.split("/z") == ("/", "z")
 
 
-@pytest.mark.parametrize("key", ["\x01", "a\rb", "\x00", "\ufffe", "a\uffffb", "k" * 1017, "é" * 509])
+@pytest.mark.parametrize("key", ["\x01", "a\rb", "\x00", "\ufffe", "a\uffffb", "k" * 1017, "é" * 509, "\udcff"])
 def test_a_physical_path_that_spoils_answers_of_irods_is_refused(key: str) -> None:
     with pytest.raises(Permanent) as caught:
         paths.checked_physical("f", f"/bucket/{key}")
