@@ -121,10 +121,24 @@ def _checked(given: Given) -> dict[str, object]:
     return _split_url(given, str(value)) if given.key == "inventory.url" else {given.key: value}
 
 
+_SHAPES = {
+    "irods.zone": "a name without a slash",
+    "job.as_user": "name or name#zone",
+    "job.link_folder": "an absolute path",
+    "job.extract_metadata": "module:function",
+}
+"""What a text that has a pattern must be."""
+
+
 def _wrong(given: Given, error: ValidationError) -> UsageError:
     if given.key == "compute.rules":
         return UsageError(f"{given.place}: {given.key}: {rule_problem(error)}", "see docs/compute.md")
     problem = error.errors()[0]
+    if problem["type"] == "string_pattern_mismatch":
+        shape = _SHAPES.get(given.key, f"like {problem['ctx']['pattern']}")
+        return UsageError(
+            f"{given.place}: {given.key} is {json.dumps(given.value)}, but must be {shape}", "see docs/settings.md"
+        )
     shown = "" if given.key in SECRETS else f" is {json.dumps(given.value, default=str)}, but"
     hint = (
         "put it in quotes" if problem["type"] == "string_type" and given.value is not None else "see docs/settings.md"
@@ -138,8 +152,6 @@ def _words(kind: str, message: str) -> str:
         return "must be a whole number"
     if kind.startswith("float_"):
         return "must be a number"
-    if kind.startswith("string_pattern"):
-        return "must not be empty or contain a slash"
     if kind == "string_too_short":
         return "must not be empty"
     message = message.removeprefix("Value error, ")  # a check of ours

@@ -201,7 +201,9 @@ def test_a_password_in_the_environment_goes_before_a_file_in_config_yml() -> Non
         ("irods:\n  user: 12\n", "config.yml:2: irods.user is 12, but must be a text; put it in quotes"),
         ("irods:\n  user:\n", "config.yml:2: irods.user is null, but must be a text; "),
         ("irods:\n  host: ''\n", 'config.yml:2: irods.host is "", but must not be empty; '),
-        ("irods:\n  zone: /a\n", 'irods.zone is "/a", but must not be empty or contain a slash; '),
+        ("irods:\n  zone: /a\n", 'irods.zone is "/a", but must be a name without a slash; '),
+        ("job:\n  link_folder: a\n", 'job.link_folder is "a", but must be an absolute path; '),
+        ("job:\n  extract_metadata: a\n", 'job.extract_metadata is "a", but must be module:function; '),
         (
             "job:\n  operation: copy\n",
             "but must be 'register_sync', 'register_as_replica_sync', 'put', 'put_sync', 'put_append', 'verify' or 'no_op'; ",
