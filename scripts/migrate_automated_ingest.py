@@ -93,8 +93,14 @@ def _start(given: argparse.Namespace) -> list[str]:
             raise UsageError(f"--exclude_file_type {word} is no type", f"it takes {', '.join(_TYPES)}")
     for pattern in [*given.exclude_file_name, *given.exclude_directory_name]:
         if pattern != "none":
-            command += ["--exclude-regex", pattern.removeprefix(given.source.rstrip("/") + "/")]
+            command += ["--exclude-regex", _below(given.source, pattern)]
     return command
+
+
+def _below(source: str, pattern: str) -> str:
+    """A pattern that began at the source's own path, as one that begins below it; any other one as it is."""
+    below = pattern.removeprefix("^").removeprefix(source.rstrip("/") + "/")
+    return pattern if "|" in pattern or below == pattern.removeprefix("^") else f"^{below}"
 
 
 _REGISTERS = ["--operation", "register_sync"]

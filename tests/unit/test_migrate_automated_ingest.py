@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_a_start_becomes_a_start() -> None:
     assert any("--files_per_task" in note for note in notes)
     assert "#     handlers_folder: /h" in notes
     assert "#     level: INFO" in notes
+
+
+def test_a_pattern_of_the_source_s_own_path_begins_below_it() -> None:
+    patterns = [r"/data/src/tmp.*", r"^/data/src/old/", r"(\S+)\.hidden", "/data/src/a|/data/src/b"]
+    command = translated(["start", "/data/src/", "/z/x", "--exclude_file_name", *patterns]).splitlines()[0]
+    assert shlex.split(command)[-8:][1::2] == [r"^tmp.*", r"^old/", r"(\S+)\.hidden", "/data/src/a|/data/src/b"]
 
 
 def test_a_bucket_becomes_a_source_of_its_own() -> None:
