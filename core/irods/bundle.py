@@ -1,4 +1,4 @@
-"""Putting many small files as one tar that the server unpacks: ten times the rate of single puts.
+"""Putting many small files as one tar that the server unpacks: more than ten times the rate of single puts.
 
 The way of a bundle: the tar goes to a staging collection with its checksum, is unpacked, its members are looked up in the
 catalogue, and the tar is removed. New members are unpacked into a folder of their own and registered with their checksums
