@@ -15,6 +15,7 @@ from benchmarks.irods.compare import Bench, Race, Way, Work, bench, chosen, opti
 from core.checksums import checksum_of
 from core.irods import SmallFile
 from core.outcome import Done
+from core.settings import BundleSettings
 
 RESOURCE = "demoResc"
 
@@ -96,6 +97,8 @@ def icommand(server: Bench, files: int, size: int, *flags: str) -> Way:
 def main() -> None:
     """Run it."""
     given = options(__doc__, files=5000, size=1024, connections=4, bundle=500, plain=600, rounds=1)
+    # no bundle is larger than a loader makes it
+    count = max(1, min(given.bundle, BundleSettings().max_bytes // max(1, given.size)))
     with bench() as server:
         for number in range(given.files):
             server.file(number, given.size)
@@ -103,8 +106,8 @@ def main() -> None:
             plain(server, given.size),
             plain(server, given.size, regChksum=""),
             single(server, given.size),
-            bundles(server, given.size, given.bundle, recorded=True),
-            bundles(server, given.size, given.bundle, recorded=False),
+            bundles(server, given.size, count, recorded=True),
+            bundles(server, given.size, count, recorded=False),
         ]
         if shutil.which("iput"):
             ways += [icommand(server, given.plain, given.size, "-K", "-r")]
