@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from inventory.claims import Limits
-from inventory.endings import RELEASED_TO
+from inventory.endings import NOTHING_OF_OURS, RELEASED_TO
 from inventory.engine import Database
 from inventory.workers import ALIVE
 
@@ -131,10 +131,7 @@ def claim_gone(database: Database, worker: int, jobs: Sequence[int], limit: int)
                           AND d.scan_finished_at <= {RELEASED_TO}
                           AND d.collection_claimed_by IS NULL AND NOT d.collection_dead
                           AND (d.collection_retry_at IS NULL OR d.collection_retry_at <= now())
-                          AND NOT EXISTS (SELECT FROM inventory.directory c
-                                          WHERE c.parent_id = d.id AND c.collection_made_at IS NOT NULL OFFSET 0)
-                          AND NOT EXISTS (SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
-                                          AND f.state <> 'deleted' OFFSET 0)
+                          AND {NOTHING_OF_OURS}
                         ORDER BY d.job_id DESC, d.id DESC LIMIT :limit FOR UPDATE OF d SKIP LOCKED) g
                     WHERE j.id = ANY(:jobs) AND EXISTS (SELECT FROM alive) LIMIT :limit)
                 UPDATE inventory.directory d SET collection_claimed_by = :worker

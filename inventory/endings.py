@@ -19,13 +19,19 @@ _FILES_VANISHED = """
     EXISTS (SELECT FROM inventory.progress_now n JOIN inventory.shard s ON s.id = n.shard
             WHERE s.job_id = j.id AND n.state = 'vanished' AND n.files > 0)
 """
+NOTHING_OF_OURS = """
+    NOT EXISTS (SELECT FROM inventory.directory c WHERE c.parent_id = d.id AND c.collection_made_at IS NOT NULL OFFSET 0)
+    AND NOT EXISTS (SELECT FROM inventory.file f WHERE f.shard = d.shard AND f.directory_id = d.id
+                    AND f.state <> 'deleted' OFFSET 0)
+"""
+"""Of a vanished directory d: whether its collection may go. What could not be deleted, or is not to be, keeps it for good."""
 _COLLECTIONS_LEFT = f"""
     EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_made_at IS NULL
             AND NOT d.collection_dead AND d.state <> 'vanished')
     OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.collection_changed AND NOT d.collection_dead)
     OR EXISTS (SELECT FROM inventory.directory d WHERE d.job_id = j.id AND d.state = 'vanished'
                AND d.collection_made_at IS NOT NULL AND NOT d.collection_dead AND {DELETES}
-               AND d.scan_finished_at <= {RELEASED_TO} AND NOT {_FILES_VANISHED})
+               AND d.scan_finished_at <= {RELEASED_TO} AND NOT {_FILES_VANISHED} AND {NOTHING_OF_OURS})
 """
 # What vanishes with its parent is looked at once more, in the same pass: such directories are due since ever.
 _SINGLE_SCAN_LEFT = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import UsageError
-from core.outcome import Done, Vanished
+from core.outcome import Dead, Done, Vanished
 from core.sources.base import Entry
 from inventory import endings, guard, held, housekeeping, jobs, listing, passes
 from inventory.claims import Result
@@ -255,6 +255,47 @@ def test_collections_wait_for_the_guard_as_files_do(worlds: Worlds) -> None:
     assert collections.claim_gone(world.database, world.worker(), [world.job.id], 100) == []
     held.confirm(world.database, world.job.id, held.held(world.database, world.job.id))
     assert len(collections.claim_gone(world.database, world.worker(), [world.job.id], 100)) == 30
+
+
+@pytest.mark.parametrize("excluded", [False, True])
+@pytest.mark.parametrize("rescan", [None, 3600])
+def test_a_pass_ends_though_a_file_keeps_the_collection_of_a_directory_that_is_gone(
+    worlds: Worlds, excluded: bool, rescan: float | None
+) -> None:
+    """One whose deletion is a dead letter, or one that the filters protect."""
+    from inventory import collections
+
+    world = worlds(delete_mode="no_trash", rescan_seconds=rescan)
+    world.scan([Entry("sub", "d", 0, TIME)])
+    world.scan([Entry("deep", "d", 0, TIME), Entry("empty", "d", 0, TIME)], path="sub")
+    world.scan([], path="sub/empty")
+    world.scan(files("keep", "b"), path="sub/deep")
+    load(world)
+    tidy(world)
+    jobs.rescan(world.database, world.job.id)
+    tidy(world)
+    world.scan(files("new"))
+    load(world)
+    while gone := listing.claim(world.database, world.watcher, [world.job.id], 100):
+        for directory in gone:
+            with world.database.begin() as connection:
+                merge = Merge(connection, world.watcher, protects=lambda path, _: excluded and path.endswith("keep"))
+                assert merge.vanish(directory)
+    tidy(world)
+    tidy(world)
+    loader = world.worker()
+    deletions = Rota(world.database, loader).claim_files("delete", 100)
+    assert {file.name for file in deletions} == ({"b"} if excluded else {"b", "keep"})
+    world.finish(loader, [Result(f, Done() if f.name == "b" else Dead("no", "no")) for f in deletions], "delete")
+    tidy(world)
+    second = passes.listed(world.database, world.job.id)[1]
+    assert second.finished_at is None  # an empty collection is still to go
+    [empty] = collections.claim_gone(world.database, loader, [world.job.id], 100)
+    assert empty.path == "sub/empty"
+    collections.removed(world.database, loader, [empty.directory_id])
+    assert collections.claim_gone(world.database, loader, [world.job.id], 100) == []
+    tidy(world)
+    assert passes.listed(world.database, world.job.id)[1].finished_at is not None
 
 
 def test_a_pass_with_held_deletions_ends_all_the_same(worlds: Worlds) -> None:
