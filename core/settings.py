@@ -253,7 +253,7 @@ class JobSettings(Section):
     symlinks: Literal["record", "follow", "skip"] = "record"
     """record: a link gets a row (skipped) and is not followed. follow: what it leads to is taken in its place, unless that lies
     outside of the source or leads in a circle. skip: leave links out."""
-    link_folder: Annotated[str, Field(pattern=r"^/")] | None = None
+    link_folder: Annotated[str, Field(pattern=r"^/[^\x00]*$")] | None = None
     """A directory outside of the source that loaders may write to, and that the iRODS server has at the same path. A file of a
     mounted source whose path iRODS cannot hold (bytes that are no UTF-8, control characters, over 1023 bytes) is registered by a
     symbolic link in it. null: such a file is not registered (bad_physical_path)."""
