@@ -54,11 +54,11 @@ def single(server: Bench, size: int) -> Way:
     return Way("606 with end-to-end checksum", connect, plain=True)
 
 
-def bundles(server: Bench, size: int, count: int, *, recorded: bool) -> Way:
-    """put_bundle, with the checksums in the catalogue or without."""
+def bundles(server: Bench, size: int, count: int, *, recorded: bool, own_folder: bool = False) -> Way:
+    """put_bundle, with the checksums in the catalogue or without, into the collection's folder or one of its own."""
 
     def connect(stack: ExitStack) -> Work:
-        gateway = server.gateway(stack, bundle_checksums=recorded)
+        gateway = server.gateway(stack, bundle_checksums=recorded, own_folder_files=int(own_folder))
 
         def work(collection: str, numbers: Sequence[int]) -> None:
             for start in range(0, len(numbers), count):
@@ -72,7 +72,8 @@ def bundles(server: Bench, size: int, count: int, *, recorded: bool) -> Way:
 
         return work
 
-    return Way(f"bundles of {count}, {'catalogue checksums' if recorded else 'no catalogue checksums'}", connect)
+    place = " in their own folders" if own_folder else ""
+    return Way(f"bundles of {count}{place}, {'catalogue checksums' if recorded else 'no checksums'}", connect)
 
 
 def icommand(server: Bench, files: int, size: int, *flags: str) -> Way:
@@ -108,6 +109,8 @@ def main() -> None:
             single(server, given.size),
             bundles(server, given.size, count, recorded=True),
             bundles(server, given.size, count, recorded=False),
+            bundles(server, given.size, count, recorded=True, own_folder=True),
+            bundles(server, given.size, count, recorded=False, own_folder=True),
         ]
         if shutil.which("iput"):
             ways += [icommand(server, given.plain, given.size, "-K", "-r")]

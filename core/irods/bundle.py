@@ -1,10 +1,10 @@
-"""Putting many small files as one tar that the server unpacks: more than ten times the rate of single puts.
+"""Putting many small files as one tar that the server unpacks: ten times the rate of single puts.
 
 The way of a bundle: the tar goes to a staging collection with its checksum, is unpacked, its members are looked up in the
-catalogue, and the tar is removed. New members are unpacked into a folder of their own and registered with their checksums
-(`unpack`, 664 and 688); the others, and all where that is not allowed, where their collections lie (665), and their
-checksums are set 50 at a time (688). Unpacking reports little and stops for nothing: what counts is what the catalogue
-shows afterwards. A member that it does not show is put singly.
+catalogue, and the tar is removed. It is unpacked where its members' collections lie, and their checksums are set 50 at a
+time (`in_place`, 665 and 688); or, where the settings want that, into a folder of its own, and its new members are registered
+there with their checksums (`unpack`, 664 and 688). Unpacking reports little and stops for nothing: what counts is what the
+catalogue shows afterwards. A member that it does not show is put singly.
 """
 
 from __future__ import annotations

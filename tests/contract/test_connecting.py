@@ -96,7 +96,7 @@ def test_a_login_that_expires_at_work_is_made_anew(tmp_path: Path, code: int) ->
 
 
 def test_features_are_found_without_changing_anything(irods_settings: IrodsSettings) -> None:
-    with Gateway(irods_settings) as gateway:
+    with Gateway(irods_settings.model_copy(update={"own_folder_files": 1})) as gateway:
         here = f"/{gateway.server().zone}/home/{gateway.server().user}"
         before = replicas.replicas_in(gateway._session, here)
         found = gateway.features()
@@ -117,7 +117,7 @@ def test_features_are_found_without_changing_anything(irods_settings: IrodsSetti
 
 
 def test_features_of_one_who_is_no_rodsadmin(alices_settings: IrodsSettings) -> None:
-    with Gateway(alices_settings) as gateway:
+    with Gateway(alices_settings.model_copy(update={"own_folder_files": 1})) as gateway:
         found = gateway.features()
         assert found.keys() == FEATURES
         assert found["bundle"] == found["pack"] == "available"
@@ -128,7 +128,7 @@ def test_features_of_one_who_is_no_rodsadmin(alices_settings: IrodsSettings) -> 
 @pytest.mark.parametrize("code", [-13000, -12000])
 def test_features_that_a_server_refuses(tmp_path: Path, code: int) -> None:
     with SandboxServer(tmp_path) as server:
-        settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"))
+        settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"), own_folder_files=1)
         for api in (619, 664, 665, 718):
             server.faults.add("error", api=api, code=code)
         with Gateway(settings) as gateway:

@@ -329,8 +329,9 @@ def connections_to(port: int) -> int:
 
 
 @pytest.mark.parametrize("api", [664, 665, 666])
-def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, gateway: Gateway, api: int) -> None:
-    wanted = files(100 if api == STRUCT_FILE_EXTRACT else 20)
+def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, api: int) -> None:
+    gateway = Gateway(settings_of(server, own_folder_files=int(api == STRUCT_FILE_EXTRACT)))
+    wanted = files()
     expected = [Expected(file.relative.removeprefix("d/"), 50, file.checksum) for file in wanted]
     server.faults.add("slow", api=api, count=1, seconds=0.3)
     found: list[int] = []
@@ -341,7 +342,7 @@ def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, gate
         ]
         assert gateway.verify_many(f"{HOME}/d", expected) == [Done(file.checksum, "rehash") for file in wanted]
 
-    with ThreadPoolExecutor(1) as thread:
+    with gateway, ThreadPoolExecutor(1) as thread:
         done = thread.submit(work)
         while not done.done():
             found.append(connections_to(server.port))
@@ -381,7 +382,7 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     wanted = files(500)
     before = dict(server.calls)
     gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
-    assert cost(server, before) == {606: 1, 702: 2, 510: 501, 664: 1, 688: 10, 615: 1}
+    assert cost(server, before) == {606: 1, 702: 4, 665: 1, 688: 10, 615: 1, 110000: 2}
     before = dict(server.calls)
     gateway.verify_many(f"{HOME}/d", [Expected(f.relative.removeprefix("d/"), 50, f.checksum) for f in wanted])
     assert cost(server, before) == {702: 4, 666: 1, 608: 1, 615: 1, 110000: 2}
@@ -392,6 +393,17 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     before = dict(server.calls)
     gateway.register_many(rows(100)[50:], resource="demoResc")
     assert cost(server, before) == {619: 50}
+
+
+def test_requests_of_a_bundle_in_a_folder_of_its_own(server: SandboxServer) -> None:
+    with Gateway(settings_of(server, own_folder_files=100)) as gateway:
+        gateway.check_resource("demoResc", "put")
+        assert gateway._staging
+        gateway.make_collections(f"{HOME}/d")
+        wanted = files(500)
+        before = dict(server.calls)
+        gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
+        assert cost(server, before) == {606: 1, 702: 2, 510: 501, 664: 1, 688: 10, 615: 1}
 
 
 def test_requests_of_many_replicas(server: SandboxServer, gateway: Gateway, second: str) -> None:

@@ -483,10 +483,9 @@ def test_what_the_settings_forbid_is_not_used(irods_settings: IrodsSettings) -> 
             features.BULK_REGISTER,
             features.TRANSACTION,
             features.BUNDLE,
-            features.OWN_FOLDER,
             features.PACK,
         }
-    with Gateway(irods_settings.model_copy(update={"own_folder_files": 0})) as gateway:
-        assert features.OWN_FOLDER not in gateway.server().features
+    with Gateway(irods_settings.model_copy(update={"own_folder_files": 100})) as gateway:
+        assert features.OWN_FOLDER in gateway.server().features
     with Gateway(irods_settings.model_copy(update={"bulk_registration": False, "bundles": False})) as gateway:
         assert gateway.server().features == frozenset()

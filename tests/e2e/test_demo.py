@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -63,9 +62,8 @@ class Demo:
         return next((number for number, told in self.processes().items() if f"-m {module}" in told), None)
 
     def vault(self) -> dict[str, str]:
-        """SHA-256 by path of what lies in the vault, large bundles among it, which lie where they were unpacked."""
         [folder] = (self.state / "irods" / "Vault" / "home" / "rods").glob("demo-*")
-        return {re.sub(r"^\.bundle-[0-9a-f]+/", "", path): digest for path, digest in hashes_of(folder).items()}
+        return hashes_of(folder)
 
     def assert_nothing_is_left(self) -> None:
         eventually("its processes have ended", lambda: not self.processes(), 20)
