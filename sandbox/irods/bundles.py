@@ -11,6 +11,7 @@ import random
 import shutil
 import sqlite3
 import tarfile
+import threading
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ STRUCT_FILES = 15
 PRESERVE_PATH = 0x20
 MODES: dict[str, Literal["w:gz", "w:bz2"]] = {"gzipTar": "w:gz", "bzip2Tar": "w:bz2"}
 ROWS_A_BULK = 50
+_ENTERING = threading.Lock()
+"""One 665 at a time moves its members to the vault. The real server has no such lock: of two that bring the same files at the same
+moment one may take the file of a row that the other is about to make."""
 
 
 def _take_struct_file(agent: Agent) -> None:
@@ -73,7 +77,8 @@ def unpack_and_register(agent: Agent, struct: Struct, _stream: memoryview) -> Re
     folder = Path(f"{row['path']}.dir.{random.randrange(1 << 31)}")
     try:
         _extract(row["path"], folder)
-        _Members(agent, leaf, force="forceFlag" in wanted).enter(folder, collection)
+        with _ENTERING:
+            _Members(agent, leaf, force="forceFlag" in wanted).enter(folder, collection)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Reply()
