@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -85,13 +86,13 @@ _LIFTED = {"job.max_in_flight": "0", "job.bandwidth": "off", "job.sentinel": "",
 @filter_options
 @click.pass_obj
 def change(invocation: Invocation, /, name: str, **options: Any) -> None:
-    """Change settings of a job, running or not; pods go by them within seconds.
+    """Change settings of a job, running or not. It returns when loaders and verifiers go by them in what they begin.
 
     A filter that is given takes the place of what the job has of its kind; an empty pattern ('') lifts it. Filters are for what
     is found from then on: `ingest job rescan` has the job look at everything anew. A sentinel must be at the source, here.
     """
     from core.filters import Filter
-    from inventory import jobs
+    from inventory import jobs, rota
 
     wanted = given(options)
     for key, none in _LIFTED.items():
@@ -111,6 +112,8 @@ def change(invocation: Invocation, /, name: str, **options: Any) -> None:
         job = named(database, name)
         _check_source(job, {key: changes[key] for key in ("sentinel", "link_folder") if changes.get(key)}, settings.s3)
         jobs.set_settings(database, job.id, changes)
+        # an `ingest retry` right after it is not to be claimed by a loader that knows the settings of a second ago
+        time.sleep(1.25 * rota.REFRESH_SECONDS)
     click.echo(f"job {name}: {', '.join(f'{key} {_told(value)}' for key, value in changes.items())}")
 
 
