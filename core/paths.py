@@ -65,6 +65,11 @@ def split(path: str) -> tuple[str, str]:
     return collection or "/", name
 
 
+def below_zone(path: str) -> str:
+    """A logical path without its zone: where iRODS puts the file below a vault unless a policy says otherwise."""
+    return path.lstrip("/").partition("/")[2]
+
+
 def check_logical(path: str) -> None:
     """Refuse what iRODS would take literally, cut or reject, with a `Permanent` of class bad_path or path_too_long.
 

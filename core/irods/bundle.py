@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from core import checksums, paths
 from core.errors import FileError, Outage, Permanent
-from core.irods import batches, collections, features, in_place, members, objects, put, replicas, tars, unpack, wire
+from core.irods import batches, collections, features, in_place, objects, put, replicas, tars, unpack, wire
 from core.irods.features import Features
 from core.irods.members import SmallFile
 from core.irods.replicas import Replica
@@ -183,14 +183,8 @@ def _put_single(session: Session, collection: str, file: SmallFile, how: Bundlin
             resources=how.resources,
         )
 
-    try:
-        attempt()
-    except FileError as problem:
-        if problem.error != "CAT_UNKNOWN_COLLECTION":
-            raise
-        # the server would have made it while unpacking
-        collections.make(session, paths.split(path)[0], set())
-        attempt()
+    # the server would have made it while unpacking
+    collections.making_what_is_missing(session, [path], attempt)
 
 
 def _deliver(
@@ -214,7 +208,7 @@ def _deliver(
             delivered = set()
         elif before is None:
             folder = unpack.OwnFolder(session, tar, staged, note, how.resources)
-            delivered = _registered(session, collection, files, how, staged, folder)
+            delivered = folder.deliver(collection, files, checksums=how.checksums)
         else:
             in_place.unpack(session, tar, collection, overwrite=how.overwrite)
             delivered = in_place.record(session, collection, files, staged, before, checksums=how.checksums)
@@ -247,18 +241,3 @@ def _leave(session: Session, tar: str, folder: unpack.OwnFolder | None) -> None:
         if folder is not None:
             folder.tidy()
         objects.remove(session, tar, force=True)
-
-
-def _registered(
-    session: Session,
-    collection: str,
-    files: Sequence[SmallFile],
-    how: Bundling,
-    staged: Replica,
-    folder: unpack.OwnFolder,
-) -> set[str]:
-    lies = folder.deliver(collection, files, checksums=how.checksums)
-    if not lies:
-        return set()
-    good = members.good(session, collection, files, staged)
-    return {file.relative for path, (file, row) in good.items() if lies.get(path) == row.physical_path}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from core import paths
-from core.errors import Permanent
+from core.errors import FileError, Permanent
 from core.irods import errors, messages, replicas, wire
 from core.irods.messages import Api
 from core.irods.queries import Column, equal, select, totals
@@ -59,6 +61,19 @@ def make(session: Session, path: str, known: set[str]) -> None:
         if not _create(session, level):
             raise errors.error_for(_NO_PARENT, level, "its parent was removed meanwhile")
         known.add(level)
+
+
+def making_what_is_missing(session: Session, objects: Iterable[str], attempt: Callable[[], None]) -> None:
+    """Attempt something with objects of these paths, and once more with their collections made when one was missing."""
+    try:
+        attempt()
+    except FileError as problem:
+        if problem.error != "CAT_UNKNOWN_COLLECTION":
+            raise
+        made: set[str] = set()
+        for collection in sorted({paths.split(path)[0] for path in objects}):
+            make(session, collection, made)
+        attempt()
 
 
 def _create(session: Session, path: str) -> bool:

@@ -40,8 +40,7 @@ def replaceable(
 def _lies_by_its_name(path: str, rows: Sequence[Replica], resources: Mapping[str, Resource]) -> bool:
     if len(rows) != 1 or rows[0].resource not in resources:
         return False
-    below = path.lstrip("/").partition("/")[2]
-    return rows[0].physical_path == posixpath.join(resources[rows[0].resource].vault, below)
+    return rows[0].physical_path == posixpath.join(resources[rows[0].resource].vault, paths.below_zone(path))
 
 
 def unpack(session: Session, tar: str, collection: str, *, overwrite: bool) -> None:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import posixpath
 import tarfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from core import paths
 from core.errors import FileError, Outage
-from core.irods import batches, collections, objects, queries, register, tars, vault
+from core.irods import batches, collections, members, objects, queries, register, tars, vault
 from core.irods.members import SmallFile
 from core.irods.messages import BULK_ROWS, MAX_NAME_LEN
 from core.irods.queries import Column, equal
@@ -33,8 +33,7 @@ FOLDER = ".bundle-"
 
 def new_folder(collection: str) -> str:
     """A folder that nobody has, below where a collection lies in a vault by iRODS' own rule; relative to the vault."""
-    below = collection.lstrip("/").partition("/")[2]
-    return posixpath.join(below, f"{FOLDER}{uuid.uuid4().hex}")
+    return posixpath.join(paths.below_zone(collection), f"{FOLDER}{uuid.uuid4().hex}")
 
 
 class OwnFolder:
@@ -54,32 +53,35 @@ class OwnFolder:
         """Where a member lies."""
         return f"{self._folder}/{relative}"
 
-    def deliver(self, collection: str, files: Sequence[SmallFile], *, checksums: bool) -> dict[str, str]:
-        """Unpack the tar and register its members: the physical path of each logical path that was registered.
+    def deliver(self, collection: str, files: Sequence[SmallFile], *, checksums: bool) -> set[str]:
+        """Unpack the tar and register its members, their checksums too if wanted; those that are as they should be.
 
-        Members that are missing or cut short in the vault are not, nor is a batch of 50 in which one is in the catalogue
-        already. Raises what the server says where it does not let us.
+        Members that are missing or cut short in the vault are not registered, nor is a batch of 50 in which one is in the
+        catalogue already. Raises what the server says where it does not let us.
         """
         if any(len(self.path(file.relative).encode()) >= MAX_NAME_LEN for file in files):
-            return {}
+            return set()
         # before anything is unpacked: whether we may look at all, and whether we look at the right host
         if vault.sizes(self._session, [self._place.physical_path], self._place) != [self._place.size]:
-            return {}
+            return set()
         self._loose = [self.path(file.relative) for file in files]
         try:
             vault.unpack(self._session, self._tar, self._place, self._folder)
             there = vault.sizes(self._session, self._loose, self._place)
             whole = [file for file, size in zip(files, there, strict=True) if size == len(file.data)]
-            registered: dict[str, str] = {}
+            registered: set[str] = set()
             for batch in batches.chunks(whole, BULK_ROWS):
                 registered |= self._register(collection, batch, checksums=checksums)
         finally:
             self._session.leaked()
-        known = set(registered.values())
-        self._loose = [file for file in self._loose if file not in known]
-        return registered
+        self._loose = [file for file in self._loose if file not in registered]
+        if not registered:
+            return set()
+        good = members.good(self._session, collection, files, self._place).values()
+        return {file.relative for file, row in good if row.physical_path in registered}
 
-    def _register(self, collection: str, batch: Sequence[SmallFile], *, checksums: bool) -> dict[str, str]:
+    def _register(self, collection: str, batch: Sequence[SmallFile], *, checksums: bool) -> set[str]:
+        """The physical paths of what was registered: all of the batch, or nothing."""
         rows = [
             BulkRow(
                 paths.logical_path(collection, file.relative),
@@ -94,30 +96,18 @@ class OwnFolder:
             register.bulk(self._session, "register", rows, self._place.resource, self._place.resource_id)
 
         try:
-            _with_collections(self._session, rows, attempt)
+            # 665 would have made what is missing
+            collections.making_what_is_missing(self._session, [row.path for row in rows], attempt)
         except Outage:
             raise
         except FileError:
-            return {}
-        return {row.path: row.physical_path for row in rows}
+            return set()
+        return {row.physical_path for row in rows}
 
     def tidy(self) -> None:
         """Remove what was unpacked and not registered."""
         _remove(self._session, self._tar, self._folder, self._loose, self._place)
         self._loose = []
-
-
-def _with_collections(session: Session, rows: Sequence[BulkRow], attempt: Callable[[], None]) -> None:
-    try:
-        attempt()
-    except FileError as problem:
-        if problem.error != "CAT_UNKNOWN_COLLECTION":
-            raise
-        # 665 would have made it
-        made: set[str] = set()
-        for folder in sorted({paths.split(row.path)[0] for row in rows}):
-            collections.make(session, folder, made)
-        attempt()
 
 
 def _remove(session: Session, tar: str, folder: str, files: Sequence[str], place: Replica) -> None:
@@ -136,14 +126,15 @@ def tidy_after(session: Session, tar: str, place: Replica, resources: Mapping[st
     try:
         with (
             closing(objects.read(session, tar, {})) as pieces,
-            tars.read(tars.Pieces(pieces), streamed=True) as members,
+            tars.read(tars.Pieces(pieces), streamed=True) as unpacked,
         ):
-            names = [member.name for member in members]
-            note = tars.note_of(members)
+            first = unpacked.next()
+            note = tars.note_of(unpacked)
+            if first is None or not posixpath.basename(note).startswith(FOLDER):
+                return  # a pack, or the tar of a 665: there is no need to read it to its end
+            names = [first.name, *(member.name for member in unpacked)]
     except tarfile.TarError:
         return  # it was never whole, so nothing was unpacked of it
-    if not posixpath.basename(note).startswith(FOLDER):
-        return
     folder = posixpath.join(resources[place.resource].vault, note)
     files = [f"{folder}/{name}" for name in names]
     rows = queries.select_each(session, (Column.DATA_ID,), [[(Column.DATA_PATH, equal(file))] for file in files])

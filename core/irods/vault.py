@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from irods.message import StringStringMap
 from irods.message.message import Message
 from irods.message.property_types import IntegerProperty, LongProperty, StringProperty, SubmessageProperty
 
-from core.irods import batches, errors
+from core.irods import batches, errors, wire
 from core.irods.messages import Api, Packable
 from core.irods.replicas import Replica
 from core.irods.session import EVERYTHING, Session
@@ -102,17 +102,19 @@ def _host() -> _Host:
 
 def sizes(session: Session, files: Sequence[str], place: Replica) -> list[int | None]:
     """The sizes of files on the leaf of `place`, None where there is none; 50 of them share a round trip (510)."""
-    found: list[int | None] = []
-    for part in batches.chunks(files, batches.BATCH_FILES):
-        replies = session.pipeline(
-            [(Api.FILE_STAT, stat_request(file, place.hierarchy, place.resource_id)) for file in part]
-        )
-        for file, reply in zip(part, replies, strict=True):
+    requests = [stat_request(file, place.hierarchy, place.resource_id) for file in files]
+    found = [_SIZE.search(reply.body) for reply in _each(session, Api.FILE_STAT, files, requests)]
+    return [int(size.group(1)) if size else None for size in found]
+
+
+def _each(session: Session, api: Api, files: Sequence[str], requests: Sequence[Packable]) -> Iterator[wire.Reply]:
+    """The reply about each file, which may be that there is none; what else is refused is raised."""
+    for part in batches.chunks(list(zip(files, requests, strict=True)), batches.BATCH_FILES):
+        replies = session.pipeline([(api, request) for _, request in part])
+        for (file, _), reply in zip(part, replies, strict=True):
             if reply.status < 0 and reply.status not in _ABSENT:
                 raise errors.error_for(reply.status, file, reply.text)
-            size = _SIZE.search(reply.body) if reply.status >= 0 else None
-            found.append(int(size.group(1)) if size else None)
-    return found
+            yield reply
 
 
 def stat_request(file: str, hierarchy: str, leaf_id: int) -> Packable:
@@ -128,11 +130,8 @@ def unlink(session: Session, files: Sequence[str], path: str, place: Replica) ->
         _FileUnlink(RHostAddr_PI=_host(), fileName=file, rescHier=place.hierarchy, objPath=path, in_pdmo="")
         for file in files
     ]
-    for part in batches.chunks(list(zip(files, requests, strict=True)), batches.BATCH_FILES):
-        replies = session.pipeline([(Api.FILE_UNLINK, message) for _, message in part])
-        for (file, _), reply in zip(part, replies, strict=True):
-            if reply.status < 0 and reply.status not in _ABSENT:
-                raise errors.error_for(reply.status, file, reply.text)
+    for _ in _each(session, Api.FILE_UNLINK, files, requests):
+        pass
 
 
 def remove_empty(session: Session, folders: Sequence[str], place: Replica) -> None:

@@ -375,14 +375,18 @@ def test_requests_of_single_verbs(server: SandboxServer, gateway: Gateway) -> No
     assert cost(server, before) == {681: 1}
 
 
-def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
+def cost_of_a_bundle(server: SandboxServer, gateway: Gateway, wanted: list[SmallFile]) -> dict[int, int]:
     gateway.check_resource("demoResc", "put")
     assert gateway._staging
     gateway.make_collections(f"{HOME}/d")
-    wanted = files(500)
     before = dict(server.calls)
     gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
-    assert cost(server, before) == {606: 1, 702: 4, 665: 1, 688: 10, 615: 1, 110000: 2}
+    return cost(server, before)
+
+
+def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
+    wanted = files(500)
+    assert cost_of_a_bundle(server, gateway, wanted) == {606: 1, 702: 4, 665: 1, 688: 10, 615: 1, 110000: 2}
     before = dict(server.calls)
     gateway.verify_many(f"{HOME}/d", [Expected(f.relative.removeprefix("d/"), 50, f.checksum) for f in wanted])
     assert cost(server, before) == {702: 4, 666: 1, 608: 1, 615: 1, 110000: 2}
@@ -397,13 +401,7 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
 
 def test_requests_of_a_bundle_in_a_folder_of_its_own(server: SandboxServer) -> None:
     with Gateway(settings_of(server, own_folder_files=100)) as gateway:
-        gateway.check_resource("demoResc", "put")
-        assert gateway._staging
-        gateway.make_collections(f"{HOME}/d")
-        wanted = files(500)
-        before = dict(server.calls)
-        gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False)
-        assert cost(server, before) == {606: 1, 702: 2, 510: 501, 664: 1, 688: 10, 615: 1}
+        assert cost_of_a_bundle(server, gateway, files(500)) == {606: 1, 702: 2, 510: 501, 664: 1, 688: 10, 615: 1}
 
 
 def test_requests_of_many_replicas(server: SandboxServer, gateway: Gateway, second: str) -> None:
