@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
-import threading
 from pathlib import Path
 
 import click
@@ -47,11 +45,10 @@ def up(state: Path, host: str, port: int, zone: str, password_file: Path | None)
     It speaks the iRODS protocol to unmodified clients and keeps its data between runs. SIGTERM and Ctrl-C end it.
     """
     from core.settings import read_secret
+    from core.signals import Stop
     from sandbox.irods.server import SandboxServer
 
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+    stop = Stop().install()
     state = state.absolute()
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -68,7 +65,7 @@ def up(state: Path, host: str, port: int, zone: str, password_file: Path | None)
                 host=server.host, port=server.port, zone=zone, state=state, environment=environment, password=password
             )
         )
-        told.wait()
+        stop.wait()
     finally:
         server.stop()
 

@@ -208,9 +208,13 @@ def test_sandbox_up_says_how_to_connect_and_ends_on_a_signal(tmp_path: Path) -> 
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             assert process.stdout
-            said = "".join(
-                iter(process.stdout.readline, "Ctrl-C ends it; the next start goes on with the same data.\n")
-            )
+            said = ""
+            for line in process.stdout:
+                said += line
+                if line.startswith("Ctrl-C ends it"):
+                    break
+            else:
+                pytest.fail(f"it ended with {process.wait()}: {said}{process.communicate()[1]}")
             assert "NOT FOR PRODUCTION" in said
             environment = json.loads((tmp_path / "state" / "irods_environment.json").read_text())
             assert f"ready on 127.0.0.1:{environment['irods_port']}" in said
