@@ -18,11 +18,11 @@ from contextlib import suppress
 from xml.etree import ElementTree
 
 from core.errors import FileError, Transient
-from core.irods import errors, messages, objects
+from core.irods import errors, messages, objects, wire
 from core.irods.messages import Api
 from core.irods.session import EVERYTHING, Session
 
-Piece = tuple[int, bytes]
+Piece = tuple[int, wire.Gathered]
 """An offset and the bytes that belong there."""
 
 

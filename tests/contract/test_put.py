@@ -368,7 +368,7 @@ def test_memory_is_bounded_by_the_buffer(gateway: Gateway, home: str) -> None:
     gateway.put_stream(f"{home}/f", lambda o, n: block[:n], 16 * BUFFER, resource=None, overwrite=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * BUFFER
+    assert peak < 6 * BUFFER
 
 
 def test_large_files_share_what_may_be_lent(irods_settings: IrodsSettings, home: str, resource: str) -> None:
