@@ -134,12 +134,11 @@ class IrodsSettings(Section):
     """Register by bulk calls (619), which check neither the physical path nor acSetChkFilePathPerm. false: one by one
     (20008)."""
     bundles: bool = True
-    """Put and verify small files by bundles (665, 666), which do not fire the put and checksum PEPs. false: one by
+    """Put and verify small files by bundles (518, 665, 666), which do not fire the put and checksum PEPs. false: one by
     one."""
-    own_folder_files: int = Field(default=0, ge=0)
-    """Bundles of so many files or more stay in the folder, below their collection's in the vault, into which they were unpacked
-    (664), and are registered there with their checksums (688), 1.4 times as fast; for rodsadmins. The vault then no longer
-    mirrors the collections. 0: each file lies where the vault path policy says (665)."""
+    vault_writes: bool = True
+    """Write small files that are new straight into the vault (518), at the place of their names, and register them there with
+    their checksums (688); for rodsadmins. false: unpack them of tars (665), at two thirds of the speed."""
     bundle_checksums: bool = True
     """Record the checksums of files put in bundles in the catalogue (688), where other clients and the verify level catalog want
     them. false: a third faster. Verification at rehash compares the bytes with the inventory's checksums in both cases."""

@@ -54,11 +54,11 @@ def single(server: Bench, size: int) -> Way:
     return Way("606 with end-to-end checksum", connect, plain=True)
 
 
-def bundles(server: Bench, size: int, count: int, *, recorded: bool, own_folder: bool = False) -> Way:
-    """put_bundle, with the checksums in the catalogue or without, into the collection's folder or one of its own."""
+def bundles(server: Bench, size: int, count: int, *, recorded: bool, written: bool) -> Way:
+    """put_bundle, with the checksums in the catalogue or without, written into the vault or unpacked there."""
 
     def connect(stack: ExitStack) -> Work:
-        gateway = server.gateway(stack, bundle_checksums=recorded, own_folder_files=int(own_folder))
+        gateway = server.gateway(stack, bundle_checksums=recorded, vault_writes=written)
 
         def work(collection: str, numbers: Sequence[int]) -> None:
             for start in range(0, len(numbers), count):
@@ -72,8 +72,8 @@ def bundles(server: Bench, size: int, count: int, *, recorded: bool, own_folder:
 
         return work
 
-    place = " in their own folders" if own_folder else ""
-    return Way(f"bundles of {count}{place}, {'catalogue checksums' if recorded else 'no checksums'}", connect)
+    kind = "written (518)" if written else "unpacked (665)"
+    return Way(f"bundles of {count} {kind}, {'catalogue checksums' if recorded else 'no checksums'}", connect)
 
 
 def icommand(server: Bench, files: int, size: int, *flags: str) -> Way:
@@ -107,10 +107,11 @@ def main() -> None:
             plain(server, given.size),
             plain(server, given.size, regChksum=""),
             single(server, given.size),
-            bundles(server, given.size, count, recorded=True),
-            bundles(server, given.size, count, recorded=False),
-            bundles(server, given.size, count, recorded=True, own_folder=True),
-            bundles(server, given.size, count, recorded=False, own_folder=True),
+            *(
+                bundles(server, given.size, count, recorded=recorded, written=written)
+                for written in (True, False)
+                for recorded in (True, False)
+            ),
         ]
         if shutil.which("iput"):
             ways += [icommand(server, given.plain, given.size, "-K", "-r")]

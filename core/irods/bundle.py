@@ -1,22 +1,22 @@
-"""Putting many small files as one tar that the server unpacks: ten times the rate of single puts.
+"""Putting many small files at once: ten times the rate of single puts.
 
-The way of a bundle: the tar goes to a staging collection with its checksum, is unpacked, its members are looked up in the
-catalogue, and the tar is removed. It is unpacked where its members' collections lie, and their checksums are set 50 at a
-time (`in_place`, 665 and 688); or, where the settings want that, into a folder of its own, and its new members are registered
-there with their checksums (`unpack`, 664 and 688). Unpacking reports little and stops for nothing: what counts is what the
-catalogue shows afterwards. A member that it does not show is put singly.
+Files that are new are written straight into the vault and registered there (`into_vault`, 518 and 688). Where the server, its
+policy or the settings do not allow that, and for files that are to be overwritten, a tar goes to a staging collection with its
+checksum, is unpacked where its members' collections lie, their checksums are set 50 at a time (`in_place`, 665 and 688), and
+it is removed. Either way says little of single files and stops for nothing: what counts is what the catalogue shows
+afterwards. A file that it does not show is put singly.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from core import checksums, paths
 from core.errors import FileError, Outage, Permanent
-from core.irods import batches, collections, features, in_place, objects, put, replicas, tars, unpack, wire
+from core.irods import batches, collections, features, in_place, into_vault, objects, put, replicas, tars, wire
 from core.irods.features import Features
 from core.irods.members import SmallFile
 from core.irods.replicas import Replica
@@ -26,6 +26,8 @@ from core.outcome import Outcome
 
 MAX_FILES = 1000
 """Files in one bundle."""
+FEWEST_WRITTEN = 3
+"""New files that are worth a call of their own for the first of them."""
 SIMPLE_PARENTS = frozenset({"passthru", "random", "deferred", "load_balanced"})
 """Coordinating resources that only choose a child; others (replication, compound) act on a put that a bundle is not."""
 
@@ -43,8 +45,6 @@ class Bundling:
     resources: Mapping[str, Resource]
     checksums: bool = True
     """Whether the catalogue gets the checksums of what was unpacked."""
-    own_folder_files: int = 0
-    """Bundles of so many files or more stay in a folder of their own; 0: none."""
 
 
 def put_bundle(
@@ -72,8 +72,7 @@ def suits(resource: Resource, resources: Mapping[str, Resource]) -> bool:
 
 
 def remove_stale(session: Session, staging: str, before: int, resources: Mapping[str, Resource]) -> int:
-    """Remove the tars below `staging` last modified before that time (microseconds since 1970), and what was unpacked of
-    them and not registered; how many tars there were.
+    """Remove the tars below `staging` last modified before that time (microseconds since 1970); how many there were.
 
     One that cannot be removed keeps none of the others; its error is raised in the end.
     """
@@ -82,8 +81,6 @@ def remove_stale(session: Session, staging: str, before: int, resources: Mapping
     for path, rows in replicas.replicas_in(session, staging).items():
         if max(row.modified_at for row in rows) < before:
             try:
-                if rows[0].good:
-                    unpack.tidy_after(session, path, rows[0], resources)
                 objects.remove(session, path, force=True)
                 removed += 1
             except Outage:
@@ -133,23 +130,23 @@ def _bundled(
     if features.BUNDLE not in available:
         return set()
     delivered: set[str] = set()
+    before, left = in_place.replaceable(session, collection, files, how.resources, overwrite=how.overwrite)
 
-    def attempt(feature: str, left: Sequence[SmallFile], before: Mapping[str, Replica] | None) -> None:
-        if len(left) < 2:
-            return
+    def attempt(feature: str, bring: Callable[[], Iterable[str]]) -> None:
         try:
-            delivered.update(_deliver(session, collection, left, how, before))
+            for relative in bring():
+                delivered.add(relative)
         except Outage:
             raise
         except FileError as problem:
             available.refused(feature, problem)
 
-    if features.OWN_FOLDER in available and len(files) >= how.own_folder_files:
-        attempt(features.OWN_FOLDER, files, None)
-    left = [file for file in files if file.relative not in delivered]
+    new = [file for file in left if paths.logical_path(collection, file.relative) not in before]
+    if features.VAULT_WRITE in available and len(new) >= FEWEST_WRITTEN:
+        attempt(features.VAULT_WRITE, lambda: _written(session, collection, new, how))
+    left = [file for file in left if file.relative not in delivered]
     if len(left) > 1:
-        before, left = in_place.replaceable(session, collection, left, how.resources, overwrite=how.overwrite)
-        attempt(features.BUNDLE, left, before)
+        attempt(features.BUNDLE, lambda: _unpacked(session, collection, left, how, before))
     return delivered
 
 
@@ -187,37 +184,42 @@ def _put_single(session: Session, collection: str, file: SmallFile, how: Bundlin
     collections.making_what_is_missing(session, [path], attempt)
 
 
-def _deliver(
-    session: Session,
-    collection: str,
-    files: Sequence[SmallFile],
-    how: Bundling,
-    before: Mapping[str, Replica] | None,
-) -> set[str]:
-    """The relative paths of the members that are in iRODS afterwards, good and with their checksums.
+def _written(session: Session, collection: str, files: Sequence[SmallFile], how: Bundling) -> Iterator[str]:
+    """The relative paths of the new files that are in iRODS afterwards, good and with their checksums.
 
-    `before` has the replicas that 665 overwrites; with None the bundle gets a folder of its own. After an outage the tar
-    stays, from which `remove_stale` learns what was unpacked.
+    The first one is put as any client would. It shows whether we may, on which leaf, and whether the site's policy is that files
+    lie by their names.
     """
+    first, *others = files
+    _put_single(session, collection, first, how)
+    path = paths.logical_path(collection, first.relative)
+    yield first.relative
+    place = replicas.replicas(session, path)[0]
+    if (
+        suits(how.resources[place.resource], how.resources)
+        and into_vault.place_of(path, place.resource, how.resources) == place.physical_path
+    ):
+        yield from into_vault.deliver(session, collection, others, place, how.resources, checksums=how.checksums)
+
+
+def _unpacked(
+    session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, before: Mapping[str, Replica]
+) -> set[str]:
+    """The relative paths of the members that are in iRODS afterwards, good and with their checksums; `before` has the replicas
+    that are overwritten."""
     tar = f"{how.staging}/{uuid.uuid4().hex}.tar"
-    note = unpack.new_folder(collection) if before is None else ""
-    folder: unpack.OwnFolder | None = None
+    delivered: set[str] = set()
     try:
-        staged = _stage(session, tar, tars.pack([(file.relative, file.data) for file in files], note), how)
-        if not suits(how.resources[staged.resource], how.resources):
-            delivered = set()
-        elif before is None:
-            folder = unpack.OwnFolder(session, tar, staged, note, how.resources)
-            delivered = folder.deliver(collection, files, checksums=how.checksums)
-        else:
+        staged = _stage(session, tar, tars.pack([(file.relative, file.data) for file in files]), how)
+        if suits(how.resources[staged.resource], how.resources):
             in_place.unpack(session, tar, collection, overwrite=how.overwrite)
             delivered = in_place.record(session, collection, files, staged, before, checksums=how.checksums)
     except Outage:
         raise
     except FileError:
-        _leave(session, tar, folder)
+        _leave(session, tar)
         raise
-    _leave(session, tar, folder)
+    _leave(session, tar)
     return delivered
 
 
@@ -235,9 +237,7 @@ def _stage(session: Session, tar: str, packed: wire.Gathered, how: Bundling) -> 
     return replicas.replicas(session, tar)[0]
 
 
-def _leave(session: Session, tar: str, folder: unpack.OwnFolder | None) -> None:
+def _leave(session: Session, tar: str) -> None:
     # what stays behind is found by remove_stale
     with suppress(FileError):
-        if folder is not None:
-            folder.tidy()
         objects.remove(session, tar, force=True)

@@ -52,10 +52,12 @@ def _tried(name: str, good: str, attempt: Callable[[], None]) -> Check:
 
 def _features(gateway: Gateway, operation: str) -> Iterator[Check]:
     for name, state in gateway.features().items():
-        if state == "available" or (name == features.OWN_FOLDER and state == probe.FORBIDDEN):
+        if state == "available" or (name == features.VAULT_WRITE and state == probe.FORBIDDEN):
             yield Check("irods", name, "OK", state)
         else:
-            instead = "bundles are unpacked by 665" if name == features.OWN_FOLDER else "small files go one by one"
+            instead = (
+                "small files are unpacked of tars" if name == features.VAULT_WRITE else "small files go one by one"
+            )
             yield Check("irods", name, "WARN", state, f"{instead} instead, which is slower: see docs/irods.md")
 
 

@@ -12,8 +12,8 @@ TRANSACTION = "transaction"
 """619 with one commit (718) for many; for rodsadmins."""
 BUNDLE = "bundle"
 """665: a tar unpacked on the server."""
-OWN_FOLDER = "own_folder"
-"""664: a tar unpacked into a folder of its own, whose files are registered by 688; for rodsadmins."""
+VAULT_WRITE = "vault_write"
+"""518: small files written straight into the vault, and registered by 688; for rodsadmins."""
 PACK = "pack"
 """666: a collection packed on the server."""
 
@@ -21,7 +21,7 @@ REGISTER = "register"
 """20008, else 630: one registration a call."""
 BULK_CHECKSUMS = "bulk_checksums"
 """688: checksums set in the catalogue for 50 replicas at once."""
-OPTIONAL = frozenset({BULK_REGISTER, TRANSACTION, BUNDLE, OWN_FOLDER, PACK})
+OPTIONAL = frozenset({BULK_REGISTER, TRANSACTION, BUNDLE, VAULT_WRITE, PACK})
 """Ways that the settings can forbid."""
 
 REFUSALS = frozenset(
@@ -42,7 +42,7 @@ class Features:
     def __init__(self, settings: IrodsSettings) -> None:
         self._allowed = {BULK_REGISTER, TRANSACTION} if settings.bulk_registration else set()
         if settings.bundles:
-            self._allowed |= {BUNDLE, PACK} | ({OWN_FOLDER} if settings.own_folder_files else set())
+            self._allowed |= {BUNDLE, PACK} | ({VAULT_WRITE} if settings.vault_writes else set())
         self.refusals: dict[str, str] = {}
         """Why a way that was allowed is not used any more."""
         for name in OPTIONAL:

@@ -223,9 +223,10 @@ class Gateway(Looking):
     def put_bundle(
         self, collection: str, files: Sequence[SmallFile], *, resource: str | None, overwrite: bool
     ) -> list[Outcome]:
-        """Put many small files below `collection` as tars that the server unpacks (606, 664 or 665, 688); one outcome a file.
+        """Put many small files below `collection` straight into the vault (518, 688) or as tars that the server unpacks (606,
+        665, 688); one outcome a file.
 
-        Their bytes are in memory; one tar has at most `irods.single_buffer_bytes`. `Skipped` where an object with other
+        Their bytes are in memory; one bundle has at most `irods.single_buffer_bytes`. `Skipped` where an object with other
         bytes is there and `overwrite` is not set. What a bundle cannot do is done as `put_bytes` does.
         """
 
@@ -238,7 +239,6 @@ class Gateway(Looking):
                 settings.single_buffer_bytes,
                 known,
                 settings.bundle_checksums,
-                settings.own_folder_files,
             )
             outcomes = bundle.put_bundle(self._session, collection, files, how, self._features)
             return annotate_done(self._session, [(f"{collection}/{file.relative}", file) for file in files], outcomes)

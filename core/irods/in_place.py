@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 
 from core import paths
 from core.errors import FileError, Outage
-from core.irods import batches, errors, members, messages, register, replicas, tars
+from core.irods import batches, errors, into_vault, members, messages, register, replicas, tars
 from core.irods.members import SmallFile
 from core.irods.messages import BULK_ROWS, Api
 from core.irods.register import BulkRow
@@ -25,7 +24,7 @@ def replaceable(
     and lie where it will put them.
 
     665 goes by the file where it would put the member: an object whose file lies elsewhere, because its collection was
-    renamed or it came in a folder of a bundle's own, it does not see.
+    renamed or the vault path policy was another, it does not see.
     """
     logical = {paths.logical_path(collection, file.relative): file for file in files}
     there = replicas.replicas_each(session, logical)
@@ -40,7 +39,7 @@ def replaceable(
 def _lies_by_its_name(path: str, rows: Sequence[Replica], resources: Mapping[str, Resource]) -> bool:
     if len(rows) != 1 or rows[0].resource not in resources:
         return False
-    return rows[0].physical_path == posixpath.join(resources[rows[0].resource].vault, paths.below_zone(path))
+    return rows[0].physical_path == into_vault.place_of(path, rows[0].resource, resources)
 
 
 def unpack(session: Session, tar: str, collection: str, *, overwrite: bool) -> None:

@@ -37,9 +37,9 @@ NO_COMMIT = 1
 class Api(IntEnum):
     """API numbers (apiNumberData.h); those of 20000 and above are unknown to python-irodsclient 3.3.0."""
 
-    FILE_UNLINK = 506
-    FILE_RMDIR = 509
     FILE_STAT = 510
+    FILE_PUT = 518
+    FILE_CHKSUM = 520
     DATA_OBJ_OPEN = 602
     DATA_OBJ_PUT = 606
     DATA_OBJ_GET = 608
@@ -49,7 +49,6 @@ class Api(IntEnum):
     DATA_OBJ_CHKSUM = 629
     PHY_PATH_REG = 630
     DATA_OBJ_TRIM = 632
-    STRUCT_FILE_EXTRACT = 664
     STRUCT_FILE_EXT_AND_REG = 665
     STRUCT_FILE_BUNDLE = 666
     DATA_OBJ_CLOSE = 673

@@ -14,12 +14,11 @@ from core.irods import errors, features, messages, tars, vault
 from core.irods.features import Features
 from core.irods.messages import Api, Packable
 from core.irods.register import BulkRow, bulk_request
-from core.irods.replicas import Replica
 from core.irods.session import EVERYTHING, Session
 
 AVAILABLE = "available"
 FORBIDDEN = "forbidden by the settings"
-_LEAKS = frozenset({Api.STRUCT_FILE_EXTRACT, Api.STRUCT_FILE_EXT_AND_REG, Api.STRUCT_FILE_BUNDLE})
+_LEAKS = frozenset({Api.STRUCT_FILE_EXT_AND_REG, Api.STRUCT_FILE_BUNDLE})
 """Calls of which the server leaks a descriptor each."""
 
 
@@ -41,7 +40,6 @@ def _requests(session: Session) -> list[tuple[str, Api, Packable]]:
     info = messages.data_object_info(session.version, objPath=row.path, filePath=row.physical_path, dataType="generic")
     register = messages.data_object(row.path, {"filePath": row.physical_path, "dataSize": "0"})
     archive = messages.struct_file(f"{absent}/f.tar", absent, {"dataType": tars.DATA_TYPE})
-    nowhere = Replica(0, 0, 1, None, "", 0, "ingest_probe", "/nowhere", 0)
     unpack = messages.struct_file(f"{absent}/f.tar", absent, {"dataType": tars.DATA_TYPE, "bulkOpr": ""})
     return [
         (features.BULK_REGISTER, Api.REG_DATA_OBJ, info),
@@ -49,8 +47,7 @@ def _requests(session: Session) -> list[tuple[str, Api, Packable]]:
         (features.REGISTER, Api.REGISTER_PHYSICAL_PATH, register),
         (features.BULK_CHECKSUMS, Api.BULK_DATA_OBJ_REG, bulk_request("modify", [row], "", 0)),
         (features.BUNDLE, Api.STRUCT_FILE_EXT_AND_REG, unpack),
-        (features.OWN_FOLDER, Api.FILE_STAT, vault.stat_request("/nowhere", nowhere.hierarchy, 0)),
-        (features.OWN_FOLDER, Api.STRUCT_FILE_EXTRACT, vault.unpack_request(f"{absent}/f.tar", nowhere, "/nowhere")),
+        (features.VAULT_WRITE, Api.FILE_PUT, vault.write_request(row.path, row.physical_path, 0, "ingest_probe")),
         (features.PACK, Api.STRUCT_FILE_BUNDLE, archive),
     ]
 

@@ -31,8 +31,6 @@ EVERYTHING: AbstractSet[int] = frozenset({0})
 _VANISHED = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 """A server whose machine or pod is gone says nothing, and the kernel would send to it for a quarter of an hour. It answers for a
 server that is only slow. Where a system has no such option the timeout of the call has to do."""
-LEAKS_AN_AGENT = 10
-"""Calls that leak a descriptor on one connection; 15 would be the last that succeeds (structfile.cpp)."""
 
 
 class _Connection(Connection):  # type: ignore[misc]
@@ -67,7 +65,6 @@ class Session:
         self._connection: Any = None
         self._born = 0.0
         self._held = 0
-        self._leaked = 0
         self._counted = Counted()
         self.connects = 0
         """Connections made so far."""
@@ -136,15 +133,17 @@ class Session:
             raise errors.error_for(reply.status, path, reply.text)
         return reply
 
-    def pipeline(self, requests: Sequence[tuple[Api, Packable]]) -> list[wire.Reply]:
-        """Send small requests at once and return their replies, refusals among them.
+    def pipeline(
+        self, requests: Sequence[tuple[Api, Packable]], streams: Sequence[wire.Buffer] = ()
+    ) -> list[wire.Reply]:
+        """Send requests at once, with a byte stream each if any, and return their replies, refusals among them.
 
         The agent answers one after the other, so the round trips are shared; the replies must fit the socket's buffers:
         at most 50 requests.
         """
         with self.held():
-            for api, message in requests:
-                self.send(api, message)
+            for (api, message), stream in zip(requests, streams or [b""] * len(requests), strict=True):
+                self.send(api, message, stream)
             return [self.receive(accept=EVERYTHING) for _ in requests]
 
     def answer(self, value: int) -> None:
@@ -185,12 +184,6 @@ class Session:
         finally:
             self.close()
 
-    def leaked(self) -> None:
-        """Count a call of which the agent has leaked a descriptor (664): it has 15, and goes before they are used up."""
-        self._leaked += 1
-        if self._leaked >= LEAKS_AN_AGENT:
-            self.close()
-
     @contextmanager
     def fresh(self) -> Iterator[Session]:
         """Another connection, for this block only; whoever opens one has been lent it (`streams.ExtraStreams`)."""
@@ -204,7 +197,6 @@ class Session:
     def close(self) -> None:
         """Leave the server, politely if it still listens. A later call connects again."""
         connection, self._connection, self._counted = self._connection, None, Counted()
-        self._leaked = 0
         if connection is None or connection.socket is None:
             return
         farewell = wire.frame("RODS_DISCONNECT", 0)

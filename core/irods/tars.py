@@ -17,12 +17,9 @@ MEMBER_BYTES = 2560
 """More than what a member takes besides its bytes: a header of two or four blocks, and a block not filled."""
 
 
-def pack(members: Iterable[tuple[str, bytes]], note: str = "") -> wire.Gathered:
-    """A tar of named bytes with their directories left out; names are UTF-8, whatever the server's locale is.
-
-    The note is the comment of a global header (POSIX.1-2001 pax), which nothing is unpacked of.
-    """
-    pieces: list[bytes] = [tarfile.TarInfo.create_pax_global_header({"comment": note})] if note else []
+def pack(members: Iterable[tuple[str, bytes]]) -> wire.Gathered:
+    """A tar of named bytes with their directories left out; names are UTF-8, whatever the server's locale is."""
+    pieces: list[bytes] = []
     for name, data in members:
         member = tarfile.TarInfo(name)
         member.size, member.mode = len(data), 0o600
@@ -35,11 +32,6 @@ def read(file: io.IOBase, *, streamed: bool) -> Any:
     """A tarfile.TarFile to go through once; `streamed` where `file` only comes in order. Raises `tarfile.TarError`."""
     mode = "r|" if streamed else "r:"
     return tarfile.open(fileobj=file, mode=mode, encoding="utf-8", errors="surrogateescape")  # type: ignore[call-overload]
-
-
-def note_of(tar: Any) -> str:
-    """The note of a TarFile of which a member has been read; empty when it has none."""
-    return str(tar.pax_headers.get("comment", ""))
 
 
 class Pieces(io.RawIOBase):

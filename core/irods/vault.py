@@ -1,30 +1,34 @@
-"""Files of a vault as the server sees them, past the catalogue: looked at (510), removed (506, 509), unpacked (664).
+"""Files of a vault, past the catalogue: written (518), looked at (510, 520).
 
-The server lets rodsadmins look and remove; 664 it lets anybody. Layouts are those of fileStat.h, fileUnlink.h, fileRmdir.h and
-structFileSync.h.
+The server lets rodsadmins write and look, and those for whom one speaks. Layouts are those of fileOpen.h, fileStat.h and
+fileChksum.h.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from irods.message import StringStringMap
 from irods.message.message import Message
 from irods.message.property_types import IntegerProperty, LongProperty, StringProperty, SubmessageProperty
 
-from core.irods import batches, errors, wire
+from core.errors import Outage
+from core.irods import batches, errors, features, wire
 from core.irods.messages import Api, Packable
 from core.irods.replicas import Replica
-from core.irods.session import EVERYTHING, Session
+from core.irods.session import Session
 
-STRUCT_FILE_COLL, TAR_STRUCT_FILE = 1, 2
-UNIX_FILE_UNLINK_ERR, UNIX_FILE_STAT_ERR = -515000, -516000
+UNIX_FILE_CREATE_ERR = -511000
+NO_CHECK_OF_PATH = 1
+"""NO_CHK_PERM_FLAG of fileOpen.h: 518 would take the vault for a place where nobody may write."""
+FILE_MODE = 0o600
+"""What the server gives its own files (DEFAULT_FILE_MODE of rodsDef.h)."""
 _SIZE = re.compile(rb"<st_size>\s*(\d+)\s*</st_size>")
-_ABSENT = frozenset(
-    base - number for base in (UNIX_FILE_UNLINK_ERR, UNIX_FILE_STAT_ERR) for number in (errno.ENOENT, errno.ENOTDIR)
-)
+_CHECKSUM = re.compile(rb"<chksumStr>\s*([^<]*?)\s*</chksumStr>")
 
 
 class _Host(Message):  # type: ignore[misc]
@@ -37,30 +41,35 @@ class _Host(Message):  # type: ignore[misc]
     dummyInt = IntegerProperty()
 
 
-class _SpecialCollection(Message):  # type: ignore[misc]
-    """SpecColl_PI: which tar is unpacked, and where to (`cacheDir`)."""
+class _FileOpen(Message):  # type: ignore[misc]
+    """fileOpenInp_PI, of 518."""
 
-    _name = "SpecColl_PI"
-    collClass = IntegerProperty()
-    type = IntegerProperty()
-    collection = StringProperty()
+    _name = "fileOpenInp_PI"
+    resc_name_ = StringProperty()
+    resc_hier_ = StringProperty()
     objPath = StringProperty()
-    resource = StringProperty()
-    rescHier = StringProperty()
-    phyPath = StringProperty()
-    cacheDir = StringProperty()
-    cacheDirty = IntegerProperty()
-    replNum = IntegerProperty()
-
-
-class _StructFile(Message):  # type: ignore[misc]
-    """StructFileOprInp_PI, of 664."""
-
-    _name = "StructFileOprInp_PI"
+    otherFlags = IntegerProperty()
     RHostAddr_PI = SubmessageProperty(_Host)
-    oprType = IntegerProperty()
+    fileName = StringProperty()
     flags = IntegerProperty()
-    SpecColl_PI = SubmessageProperty(_SpecialCollection)
+    mode = IntegerProperty()
+    dataSize = LongProperty()
+    KeyValPair_PI = SubmessageProperty(StringStringMap)
+    in_pdmo = StringProperty()
+
+
+class _FileChecksum(Message):  # type: ignore[misc]
+    """fileChksumInp_PI, of 520."""
+
+    _name = "fileChksumInp_PI"
+    RHostAddr_PI = SubmessageProperty(_Host)
+    fileName = StringProperty()
+    rescHier = StringProperty()
+    objPath = StringProperty()
+    flags = IntegerProperty()
+    in_pdmo = StringProperty()
+    orig_chksum = StringProperty()
+    dataSize = LongProperty()
     KeyValPair_PI = SubmessageProperty(StringStringMap)
 
 
@@ -75,100 +84,110 @@ class _FileStat(Message):  # type: ignore[misc]
     rescId = LongProperty()
 
 
-class _FileUnlink(Message):  # type: ignore[misc]
-    """fileUnlinkInp_PI, of 506."""
+@dataclass(frozen=True, slots=True)
+class VaultFile:
+    """A small file, where it is to lie in a vault, and the object that it is to be of."""
 
-    _name = "fileUnlinkInp_PI"
-    RHostAddr_PI = SubmessageProperty(_Host)
-    fileName = StringProperty()
-    rescHier = StringProperty()
-    objPath = StringProperty()
-    in_pdmo = StringProperty()
-
-
-class _FileRmdir(Message):  # type: ignore[misc]
-    """fileRmdirInp_PI, of 509; without its flag only an empty folder goes."""
-
-    _name = "fileRmdirInp_PI"
-    flag = IntegerProperty()
-    RHostAddr_PI = SubmessageProperty(_Host)
-    dirName = StringProperty()
-    rescHier = StringProperty()
+    path: str
+    physical_path: str
+    data: bytes = field(repr=False)
+    checksum: str
 
 
 def _host() -> _Host:
     return _Host(hostAddr="", rodsZone="", port=0, dummyInt=0)
 
 
-def sizes(session: Session, files: Sequence[str], place: Replica) -> list[int | None]:
-    """The sizes of files on the leaf of `place`, None where there is none; 50 of them share a round trip (510)."""
-    requests = [stat_request(file, place.hierarchy, place.resource_id) for file in files]
-    found = [_SIZE.search(reply.body) for reply in _each(session, Api.FILE_STAT, files, requests)]
-    return [int(size.group(1)) if size else None for size in found]
+def write(session: Session, files: Sequence[VaultFile], place: Replica) -> tuple[list[VaultFile], list[VaultFile]]:
+    """Write new files on the leaf of `place`, with their folders; those that were written whole, and those whose place is taken.
+
+    Nothing that lies there is overwritten (O_EXCL). What the server does not let us do is raised; a file of which it says
+    anything else is in neither list.
+    """
+    written: list[VaultFile] = []
+    taken: list[VaultFile] = []
+    requests = [
+        (Api.FILE_PUT, write_request(file.path, file.physical_path, len(file.data), place.hierarchy)) for file in files
+    ]
+    replies = session.pipeline(requests, [file.data for file in files])
+    for file, reply in zip(files, replies, strict=True):
+        if reply.status == len(file.data):
+            written.append(file)
+        elif reply.status == UNIX_FILE_CREATE_ERR - errno.EEXIST:
+            taken.append(file)
+        elif reply.status < 0:
+            error = errors.error_for(reply.status, file.path, reply.text)
+            if isinstance(error, Outage) or error.error in features.REFUSALS:
+                raise error
+    return written, taken
 
 
-def _each(session: Session, api: Api, files: Sequence[str], requests: Sequence[Packable]) -> Iterator[wire.Reply]:
-    """The reply about each file, which may be that there is none; what else is refused is raised."""
-    for part in batches.chunks(list(zip(files, requests, strict=True)), batches.BATCH_FILES):
-        replies = session.pipeline([(api, request) for _, request in part])
-        for (file, _), reply in zip(part, replies, strict=True):
-            if reply.status < 0 and reply.status not in _ABSENT:
-                raise errors.error_for(reply.status, file, reply.text)
-            yield reply
-
-
-def stat_request(file: str, hierarchy: str, leaf_id: int) -> Packable:
-    """The message of 510."""
-    message: Packable = _FileStat(RHostAddr_PI=_host(), fileName=file, rescHier=hierarchy, objPath="", rescId=leaf_id)
+def write_request(path: str, physical_path: str, size: int, hierarchy: str) -> Packable:
+    """The message of 518."""
+    message: Packable = _FileOpen(
+        resc_name_="",
+        resc_hier_=hierarchy,
+        objPath=path,
+        otherFlags=NO_CHECK_OF_PATH,
+        RHostAddr_PI=_host(),
+        fileName=physical_path,
+        flags=os.O_WRONLY,
+        mode=FILE_MODE,
+        dataSize=size,
+        KeyValPair_PI=StringStringMap({}),
+        in_pdmo="",
+    )
     return message
 
 
-def unlink(session: Session, files: Sequence[str], path: str, place: Replica) -> None:
-    """Remove files from the leaf of `place` (506), those that are there. No row of the catalogue may name them; the server
-    wants the path of some object, which it does not look up."""
-    requests = [
-        _FileUnlink(RHostAddr_PI=_host(), fileName=file, rescHier=place.hierarchy, objPath=path, in_pdmo="")
-        for file in files
-    ]
-    for _ in _each(session, Api.FILE_UNLINK, files, requests):
-        pass
+def same(session: Session, files: Sequence[VaultFile], place: Replica) -> list[VaultFile]:
+    """The files that lie on the leaf of `place` with just these bytes: by their sizes (510) and their checksums (520)."""
+    sizes = _each(session, Api.FILE_STAT, files, [_stat(file, place) for file in files])
+    sized = [file for file, reply in zip(files, sizes, strict=True) if _number(_SIZE, reply) == len(file.data)]
+    sums = _each(session, Api.FILE_CHKSUM, sized, [_checksum(file, place) for file in sized])
+    return [file for file, reply in zip(sized, sums, strict=True) if _text(_CHECKSUM, reply) == file.checksum]
 
 
-def remove_empty(session: Session, folders: Sequence[str], place: Replica) -> None:
-    """Remove folders in this order (509); one that is not empty, or not there, stays as it is."""
-    for folder in folders:
-        message = _FileRmdir(flag=0, RHostAddr_PI=_host(), dirName=folder, rescHier=place.hierarchy)
-        session.call(Api.FILE_RMDIR, message, path=folder, accept=EVERYTHING)
-
-
-def unpack_request(tar: str, place: Replica, folder: str) -> Packable:
-    """The message of `unpack`."""
-    message: Packable = _StructFile(
+def _stat(file: VaultFile, place: Replica) -> Packable:
+    message: Packable = _FileStat(
         RHostAddr_PI=_host(),
-        oprType=0,
+        fileName=file.physical_path,
+        rescHier=place.hierarchy,
+        objPath=file.path,
+        rescId=place.resource_id,
+    )
+    return message
+
+
+def _checksum(file: VaultFile, place: Replica) -> Packable:
+    # 520 reads as many bytes as it is told to, in the scheme of the checksum that it is given
+    message: Packable = _FileChecksum(
+        RHostAddr_PI=_host(),
+        fileName=file.physical_path,
+        rescHier=place.hierarchy,
+        objPath=file.path,
         flags=0,
-        SpecColl_PI=_SpecialCollection(
-            collClass=STRUCT_FILE_COLL,
-            type=TAR_STRUCT_FILE,
-            collection=f"{tar}.dir",
-            objPath=tar,
-            resource=place.resource,
-            rescHier=place.hierarchy,
-            phyPath=place.physical_path,
-            cacheDir=folder,
-            cacheDirty=0,
-            replNum=place.number,
-        ),
+        in_pdmo="",
+        orig_chksum=file.checksum,
+        dataSize=len(file.data),
         KeyValPair_PI=StringStringMap({}),
     )
     return message
 
 
-def unpack(session: Session, tar: str, place: Replica, folder: str) -> None:
-    """Unpack a tar of iRODS, whose replica is `place`, into a folder of its vault (664), without a word to the catalogue.
+def _each(session: Session, api: Api, files: Sequence[VaultFile], requests: Sequence[Packable]) -> list[wire.Reply]:
+    """The reply about each file, refusals among them."""
+    replies: list[wire.Reply] = []
+    for part in batches.chunks(requests, batches.BATCH_FILES):
+        replies += session.pipeline([(api, request) for request in part])
+    return replies
 
-    The folder is made; one that holds a file is refused (SYS_DIR_IN_VAULT_NOT_EMPTY). A member that cannot be written
-    is only noted in the server's log: look at what is there afterwards. The server leaks a descriptor with each call on a
-    connection.
-    """
-    session.call(Api.STRUCT_FILE_EXTRACT, unpack_request(tar, place, folder), path=tar)
+
+def _text(pattern: re.Pattern[bytes], reply: wire.Reply) -> str | None:
+    found = pattern.search(reply.body) if reply.status >= 0 else None
+    return found.group(1).decode("ascii", "replace") if found else None
+
+
+def _number(pattern: re.Pattern[bytes], reply: wire.Reply) -> int | None:
+    text = _text(pattern, reply)
+    return int(text) if text else None

@@ -39,12 +39,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One request of the protocol: its input struct and what does it. `admin` requests are for rodsadmin alone."""
+    """One request of the protocol: its input struct and what does it. `admin` requests are for rodsadmin alone,
+    `proxy_admin` ones also for those for whom one speaks."""
 
     number: int
     input: str | None
     act: Callable[[Agent, Struct, memoryview], Reply]
     admin: bool = False
+    proxy_admin: bool = False
 
 
 def json_reply(value: Any, status: int = 0) -> Reply:
@@ -170,6 +172,8 @@ class Agent:
         if api.number not in AUTHENTICATION and (self.client is None or self.proxy is None):
             raise IrodsError(Code.SYS_NO_API_PRIV)
         if api.admin and not (self.user.admin and self.proxy and self.proxy.admin):
+            raise IrodsError(Code.SYS_NO_API_PRIV)
+        if api.proxy_admin and not (self.proxy and self.proxy.admin):
             raise IrodsError(Code.SYS_NO_API_PRIV)
         return api.act(self, struct, stream)
 

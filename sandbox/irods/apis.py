@@ -25,9 +25,9 @@ from sandbox.irods.agent import Api
 APIS = {
     api.number: api
     for api in (
-        Api(506, "fileUnlinkInp_PI", vault_files.unlink, admin=True),
-        Api(509, "fileRmdirInp_PI", vault_files.remove_folder, admin=True),
-        Api(510, "fileStatInp_PI", vault_files.status, admin=True),
+        Api(510, "fileStatInp_PI", vault_files.status, proxy_admin=True),
+        Api(518, "fileOpenInp_PI", vault_files.put, proxy_admin=True),
+        Api(520, "fileChksumInp_PI", vault_files.checksum),
         Api(601, "DataObjInp_PI", objects.create),
         Api(602, "DataObjInp_PI", objects.open_),
         Api(606, "DataObjInp_PI", objects.put),
@@ -41,7 +41,6 @@ APIS = {
         Api(632, "DataObjInp_PI", removal.trim),
         Api(633, "DataObjInp_PI", stat.status),
         Api(652, "DataObjInp_PI", objects.truncate),
-        Api(664, "StructFileOprInp_PI", bundles.unpack),
         Api(665, "StructFileExtAndRegInp_PI", bundles.unpack_and_register),
         Api(666, "StructFileExtAndRegInp_PI", bundles.pack_collection),
         Api(673, "OpenedDataObjInp_PI", objects.close),

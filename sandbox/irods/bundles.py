@@ -13,7 +13,6 @@ import sqlite3
 import tarfile
 import threading
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -81,37 +80,6 @@ def unpack_and_register(agent: Agent, struct: Struct, _stream: memoryview) -> Re
             _Members(agent, leaf, force="forceFlag" in wanted).enter(folder, collection)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Reply()
-
-
-def unpack(agent: Agent, struct: Struct, _stream: memoryview) -> Reply:
-    """API 664: the members into the folder `cacheDir`, without a row; -1 for a file that is missing or no archive.
-
-    One that holds a file is refused, as is a tar that is no object or that the client may not read (rsStructFileExtract.cpp).
-    """
-    special = struct["SpecColl_PI"]
-    if special is None:
-        raise IrodsError(Code.SYS_INTERNAL_NULL_INPUT_ERR)
-    wanted = keywords(struct["KeyValPair_PI"])
-    rows = rows_of(agent.catalogue, special["objPath"])
-    if not rows:
-        raise IrodsError(Code.CAT_NO_ROWS_FOUND)
-    need(agent.catalogue, agent.user, rows[0]["data_id"], READ)
-    if not wanted.get("resc_hier"):
-        hierarchy_for_open(agent, rows, wanted, "OPEN")
-    folder = Path(special["cacheDir"])
-    if any(files for _, _, files in os.walk(folder)):
-        raise IrodsError(Code.SYS_DIR_IN_VAULT_NOT_EMPTY)
-    _take_struct_file(agent)
-    make_folder(folder)
-    try:
-        with tarfile.open(special["phyPath"], "r:*") as packed:
-            for member in packed:
-                # the server notes in its log what it cannot write, and goes on
-                with suppress(OSError):
-                    packed.extract(member, folder, filter="tar")
-    except (tarfile.TarError, OSError):
-        raise IrodsError(Code.NO_CODE) from None
     return Reply()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 class Code(IntEnum):
     """Codes that this server answers with; a Unix error is its base minus errno (`-510002` is an open with ENOENT)."""
 
-    NO_CODE = -1  # what a plugin answers with that has none
     SYS_UNMATCHED_API_NUM = -12000
     SYS_NO_API_PRIV = -13000
     SYS_PACK_INSTRUCT_FORMAT_ERR = -15000
@@ -27,7 +26,6 @@ class Code(IntEnum):
     SYS_TAR_OPEN_ERR = -69000
     SYS_COPY_NOT_EXIST_IN_RESC = -77000
     SYS_RESC_DOES_NOT_EXIST = -78000
-    SYS_DIR_IN_VAULT_NOT_EMPTY = -82000
     SYS_CANT_MV_BUNDLE_DATA_TO_TRASH = -100000
     SYS_REQUESTED_BUF_TOO_LARGE = -113000
     SYS_PHY_PATH_INUSE = -120000
@@ -71,7 +69,6 @@ class Code(IntEnum):
     UNIX_FILE_STAT_ERR = -516000
     UNIX_FILE_LSEEK_ERR = -518000
     UNIX_FILE_MKDIR_ERR = -520000
-    UNIX_FILE_RMDIR_ERR = -521000
     UNIX_FILE_OPENDIR_ERR = -522000
     UNIX_FILE_RENAME_ERR = -528000
     UNIX_FILE_TRUNCATE_ERR = -529000

@@ -107,16 +107,21 @@ INSTRUCTIONS = {
         "str objPath[MAX_NAME_LEN]; str collection[MAX_NAME_LEN]; int oprType; int flags; struct KeyValPair_PI;"
     ),
     "RHostAddr_PI": "str hostAddr[LONG_NAME_LEN]; str rodsZone[NAME_LEN]; int port; int dummyInt;",
-    "StructFileOprInp_PI": ("struct RHostAddr_PI; int oprType; int flags; struct *SpecColl_PI; struct KeyValPair_PI;"),
     "fileStatInp_PI": (
         "struct RHostAddr_PI; str fileName[MAX_NAME_LEN]; str rescHier[MAX_NAME_LEN]; str objPath[MAX_NAME_LEN];"
         " double rescId;"
     ),
-    "fileUnlinkInp_PI": (
-        "struct RHostAddr_PI; str fileName[MAX_NAME_LEN]; str rescHier[MAX_NAME_LEN]; str objPath[MAX_NAME_LEN];"
+    "fileOpenInp_PI": (
+        "str resc_name_[MAX_NAME_LEN]; str resc_hier_[MAX_NAME_LEN]; str objPath[MAX_NAME_LEN]; int otherFlags;"
+        " struct RHostAddr_PI; str fileName[MAX_NAME_LEN]; int flags; int mode; double dataSize; struct KeyValPair_PI;"
         " str in_pdmo[MAX_NAME_LEN];"
     ),
-    "fileRmdirInp_PI": ("int flag; struct RHostAddr_PI; str dirName[MAX_NAME_LEN]; str rescHier[MAX_NAME_LEN];"),
+    "filePutOut_PI": "str file_name[MAX_NAME_LEN];",
+    "fileChksumInp_PI": (
+        "struct RHostAddr_PI; str fileName[MAX_NAME_LEN]; str rescHier[MAX_NAME_LEN]; str objPath[MAX_NAME_LEN]; int flags;"
+        " str in_pdmo[MAX_NAME_LEN]; str orig_chksum[NAME_LEN]; double dataSize; struct KeyValPair_PI;"
+    ),
+    "fileChksumOut_PI": "str chksumStr[NAME_LEN];",
     "RODS_STAT_T_PI": (
         "double st_size; int st_dev; int st_ino; int st_mode; int st_nlink; int st_uid; int st_gid; int st_rdev;"
         " int st_atim; int st_mtim; int st_ctim; int st_blksize; int st_blocks;"

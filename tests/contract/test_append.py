@@ -171,7 +171,9 @@ def test_an_attempt_that_died_half_way(gateway: Gateway, session: Session, path:
         keywords = {"dataSize": str(len(data))}
         descriptor = objects.open_object(session, path, os.O_WRONLY, keywords, size=len(data))
         for offset in (len(OLD), len(OLD) + 50_000):
-            parallel.write_piece(session, path, descriptor, (offset, wire.Gathered([data[offset : offset + 10_000]])), 0)
+            parallel.write_piece(
+                session, path, descriptor, (offset, wire.Gathered([data[offset : offset + 10_000]])), 0
+            )
     session.close()  # the agent closes what is open
     for _ in range(200):
         try:

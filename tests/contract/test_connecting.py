@@ -18,7 +18,7 @@ from core.settings import IrodsSettings
 from sandbox.irods import SandboxServer
 from tests.contract.conftest import ENVIRONMENT
 
-FEATURES = {"bulk_register", "transaction", "register", "bulk_checksums", "bundle", "own_folder", "pack"}
+FEATURES = {"bulk_register", "transaction", "register", "bulk_checksums", "bundle", "vault_write", "pack"}
 
 
 def test_the_server_says_who_we_are(gateway: Gateway) -> None:
@@ -96,7 +96,7 @@ def test_a_login_that_expires_at_work_is_made_anew(tmp_path: Path, code: int) ->
 
 
 def test_features_are_found_without_changing_anything(irods_settings: IrodsSettings) -> None:
-    with Gateway(irods_settings.model_copy(update={"own_folder_files": 1})) as gateway:
+    with Gateway(irods_settings) as gateway:
         here = f"/{gateway.server().zone}/home/{gateway.server().user}"
         before = replicas.replicas_in(gateway._session, here)
         found = gateway.features()
@@ -117,19 +117,19 @@ def test_features_are_found_without_changing_anything(irods_settings: IrodsSetti
 
 
 def test_features_of_one_who_is_no_rodsadmin(alices_settings: IrodsSettings) -> None:
-    with Gateway(alices_settings.model_copy(update={"own_folder_files": 1})) as gateway:
+    with Gateway(alices_settings) as gateway:
         found = gateway.features()
         assert found.keys() == FEATURES
         assert found["bundle"] == found["pack"] == "available"
-        for name in ("transaction", "register", "own_folder"):
+        for name in ("transaction", "register", "vault_write"):
             assert found[name].startswith("refused by the server: ")
 
 
 @pytest.mark.parametrize("code", [-13000, -12000])
 def test_features_that_a_server_refuses(tmp_path: Path, code: int) -> None:
     with SandboxServer(tmp_path) as server:
-        settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"), own_folder_files=1)
-        for api in (619, 664, 665, 718):
+        settings = IrodsSettings(host="127.0.0.1", port=server.port, password=SecretStr("rods"))
+        for api in (619, 518, 665, 718):
             server.faults.add("error", api=api, code=code)
         with Gateway(settings) as gateway:
             found = gateway.features()
@@ -137,7 +137,7 @@ def test_features_that_a_server_refuses(tmp_path: Path, code: int) -> None:
             "bulk_register",
             "transaction",
             "bundle",
-            "own_folder",
+            "vault_write",
         }
         assert str(code) in found["bundle"]
 

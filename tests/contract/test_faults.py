@@ -26,7 +26,7 @@ from sandbox.irods import SandboxServer
 HOME = "/tempZone/home/rods"
 PATH = f"{HOME}/f"
 WHEN = 1_700_000_000 * 1_000_000
-STRUCT_FILE_EXTRACT = 664
+FILE_PUT = 518
 
 
 @pytest.fixture
@@ -247,14 +247,19 @@ def test_a_lost_bulk_registration(server: SandboxServer, gateway: Gateway, kind:
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error"])
 @pytest.mark.parametrize(
-    ("own_folder", "api"),
-    [(False, api) for api in (606, 665, 688, 615, 702)] + [(True, api) for api in (606, 510, 664, 688, 615, 702)],
+    ("written", "api"),
+    [(False, api) for api in (606, 665, 688, 615, 702)] + [(True, api) for api in (606, 518, 688, 702)],
 )
-def test_a_broken_bundle(server: SandboxServer, own_folder: bool, api: int, kind: str, overwrite: bool) -> None:
-    with Gateway(settings_of(server, own_folder_files=int(own_folder))) as gateway:
+def test_a_broken_bundle(server: SandboxServer, written: bool, api: int, kind: str, overwrite: bool) -> None:
+    with Gateway(settings_of(server, vault_writes=written)) as gateway:
         _break_a_bundle(server, gateway, api, kind, overwrite)
     vault = {path for path in server.vault.rglob("*") if path.is_file()}
-    assert vault == {Path(path) for (path,) in server.sql("select path from replicas")}
+    known = {Path(path) for (path,) in server.sql("select path from replicas")}
+    assert known <= vault
+    # the first file of a bundle is put as any client would: the server moves what is in its way
+    moved = {path for path in vault if path.is_relative_to(server.vault / "orphan")}
+    assert vault == known | moved
+    assert len(moved) <= int(written)
 
 
 def _break_a_bundle(server: SandboxServer, gateway: Gateway, api: int, kind: str, overwrite: bool) -> None:
@@ -328,9 +333,9 @@ def connections_to(port: int) -> int:
     return sum(int(remote.partition(":")[2], 16) == port and state == "01" for remote, state in ends)
 
 
-@pytest.mark.parametrize("api", [664, 665, 666])
+@pytest.mark.parametrize("api", [518, 665, 666])
 def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, api: int) -> None:
-    gateway = Gateway(settings_of(server, own_folder_files=int(api == STRUCT_FILE_EXTRACT)))
+    gateway = Gateway(settings_of(server, vault_writes=api == FILE_PUT))
     wanted = files()
     expected = [Expected(file.relative.removeprefix("d/"), 50, file.checksum) for file in wanted]
     server.faults.add("slow", api=api, count=1, seconds=0.3)
@@ -347,7 +352,7 @@ def test_bundles_and_packs_need_no_second_connection(server: SandboxServer, api:
         while not done.done():
             found.append(connections_to(server.port))
         done.result()
-    assert server.calls[api] == 1
+    assert server.calls[api] == (len(wanted) - 1 if api == FILE_PUT else 1)
     assert max(found) == 1
 
 
@@ -386,7 +391,8 @@ def cost_of_a_bundle(server: SandboxServer, gateway: Gateway, wanted: list[Small
 
 def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     wanted = files(500)
-    assert cost_of_a_bundle(server, gateway, wanted) == {606: 1, 702: 4, 665: 1, 688: 10, 615: 1, 110000: 2}
+    # fifty of the writes share a round trip
+    assert cost_of_a_bundle(server, gateway, wanted) == {702: 4, 606: 1, 518: 499, 688: 10}
     before = dict(server.calls)
     gateway.verify_many(f"{HOME}/d", [Expected(f.relative.removeprefix("d/"), 50, f.checksum) for f in wanted])
     assert cost(server, before) == {702: 4, 666: 1, 608: 1, 615: 1, 110000: 2}
@@ -399,9 +405,9 @@ def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     assert cost(server, before) == {619: 50}
 
 
-def test_requests_of_a_bundle_in_a_folder_of_its_own(server: SandboxServer) -> None:
-    with Gateway(settings_of(server, own_folder_files=100)) as gateway:
-        assert cost_of_a_bundle(server, gateway, files(500)) == {606: 1, 702: 2, 510: 501, 664: 1, 688: 10, 615: 1}
+def test_requests_of_a_bundle_that_is_unpacked(server: SandboxServer) -> None:
+    with Gateway(settings_of(server, vault_writes=False)) as gateway:
+        assert cost_of_a_bundle(server, gateway, files(500)) == {606: 1, 702: 4, 665: 1, 688: 10, 615: 1, 110000: 2}
 
 
 def test_requests_of_many_replicas(server: SandboxServer, gateway: Gateway, second: str) -> None:

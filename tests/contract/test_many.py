@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 
 from core import paths
 from core.checksums import checksum_of, checksum_of_chunks
-from core.irods import Expected, Gateway, Registration, SmallFile, bundle, features, in_place, replicas, tars, unpack
+from core.irods import (
+    Expected,
+    Gateway,
+    Registration,
+    SmallFile,
+    bundle,
+    features,
+    in_place,
+    into_vault,
+    replicas,
+    tars,
+)
 from core.irods.session import Session
 from core.outcome import Dead, Done, Mismatched, Outcome, Retry, Skipped
 from core.settings import IrodsSettings, VerifyLevel
@@ -22,8 +34,8 @@ WHEN = 1_700_000_000 * SECOND
 
 
 WAYS: dict[str, dict[str, object]] = {
-    "fast": {"own_folder_files": 0},
-    "own folder": {"own_folder_files": 1},
+    "written": {"vault_writes": True},
+    "unpacked": {"vault_writes": False},
     "single": {"bulk_registration": False, "bundles": False},
 }
 
@@ -37,8 +49,8 @@ def either(request: pytest.FixtureRequest, irods_settings: IrodsSettings, home: 
 
 @pytest.fixture
 def unpacking(irods_settings: IrodsSettings, home: str) -> Iterator[Gateway]:
-    """A gateway that leaves every bundle in a folder of its own."""
-    with Gateway(irods_settings.model_copy(update=WAYS["own folder"])) as gateway:
+    """A gateway that has the server unpack every bundle."""
+    with Gateway(irods_settings.model_copy(update=WAYS["unpacked"])) as gateway:
         yield with_own_staging(gateway, home)
 
 
@@ -185,7 +197,8 @@ def test_a_bundle_that_leaves_the_checksums_to_verification(
     with Gateway(irods_settings.model_copy(update={"bundle_checksums": False})) as opened:
         gateway = with_own_staging(opened, home)
         assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
-        assert [gateway.replicas(f"{home}/{file.relative}")[0].checksum for file in files] == [None] * 3
+        # the first one is put as any client would
+        assert [gateway.replicas(f"{home}/{file.relative}")[0].checksum for file in files[1:]] == [None] * 2
         vault_file(f"{home}/b/d").write_bytes(b"x" * 100)
         good, bad = gateway.verify_many(home, expected(files)[:2]), gateway.verify_many(home, expected(files)[2:])
     assert good == verified(files[:2])
@@ -242,23 +255,77 @@ def test_a_bundle_that_was_unpacked_before_its_checksums_were_set(gateway: Gatew
     assert staged(gateway) == []
 
 
-def test_a_bundle_stays_where_it_was_unpacked(
-    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+def test_new_files_are_written_where_their_names_say(
+    gateway: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
 ) -> None:
     files = small_files([f"{folder}f{index}" for folder in ("", "a/b/") for index in range(60)])
-    assert unpacking.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
-    rows = {file.relative: unpacking.replicas(f"{home}/{file.relative}")[0] for file in files}
-    [folder] = {row.physical_path.removesuffix(f"/{relative}") for relative, row in rows.items()}
-    assert unpack.FOLDER in folder
-    assert f"/{home.split('/', 2)[2]}/" in folder
-    assert all(row.checksum == file.checksum for file, row in zip(files, rows.values(), strict=True))
+    assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    vault = Path(gateway._zone.known()[resource].vault)
+    for file in files:
+        (row,) = gateway.replicas(f"{home}/{file.relative}")
+        assert row.physical_path == str(vault / paths.below_zone(home) / file.relative)
+        assert (row.checksum, vault_file(f"{home}/{file.relative}").read_bytes()) == (file.checksum, file.data)
     # what is done to such objects later: overwritten, removed
     other = b"other bytes"
-    unpacking.put_bytes(f"{home}/f1", other, checksum=checksum_of(other), resource=resource, overwrite=True)
+    gateway.put_bytes(f"{home}/f1", other, checksum=checksum_of(other), resource=resource, overwrite=True)
     assert vault_file(f"{home}/f1").read_bytes() == other
     file = vault_file(f"{home}/a/b/f1")
-    unpacking.remove(f"{home}/a/b/f1", force=True)
+    gateway.remove(f"{home}/a/b/f1", force=True)
     assert not file.exists()
+
+
+@pytest.fixture
+def in_vault(gateway: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]) -> Path:
+    """The folder of `home` in the vault."""
+    gateway.put_bytes(f"{home}/here", b"x", checksum=checksum_of(b"x"), resource=resource, overwrite=False)
+    return vault_file(f"{home}/here").parent
+
+
+def test_what_a_dead_client_wrote_is_taken_over(gateway: Gateway, home: str, resource: str, in_vault: Path) -> None:
+    files = small_files([f"f{index}" for index in range(60)])
+    for file in files[3:20]:
+        (in_vault / file.relative).write_bytes(file.data)
+    before = {file.relative: (in_vault / file.relative).stat().st_ino for file in files[3:20]}
+    assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    check_all(gateway, home, files)
+    assert before == {file.relative: (in_vault / file.relative).stat().st_ino for file in files[3:20]}
+    assert {each.name for each in in_vault.iterdir()} == {file.relative for file in files} | {"here"}
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "longer", "shorter", "empty"])
+def test_what_lies_in_the_way_is_neither_taken_nor_believed(
+    gateway: Gateway, home: str, resource: str, in_vault: Path, vault_file: Callable[[str], Path], damage: str
+) -> None:
+    files = small_files([f"f{index}" for index in range(10)])
+    data = files[4].data
+    lies = {"other bytes": b"?" * len(data), "longer": data + b"more", "shorter": data[:-1], "empty": b""}[damage]
+    (in_vault / "f4").write_bytes(lies)
+    os.chmod(in_vault / "f4", 0o666)
+    assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
+    check_all(gateway, home, files)
+    assert vault_file(f"{home}/f4").read_bytes() == data
+
+
+def test_the_file_of_another_object_is_not_taken_over(
+    gateway: Gateway, home: str, resource: str, in_vault: Path
+) -> None:
+    files = small_files([f"f{index}" for index in range(10)])
+    (in_vault / "f4").write_bytes(files[4].data)
+    row = Registration(f"{home}/other", str(in_vault / "f4"), 100, WHEN, files[4].checksum)
+    assert gateway.register_many([row], resource=resource) == [Done(files[4].checksum)]
+    [place] = gateway.replicas(f"{home}/here")
+    brought = into_vault.deliver(gateway._session, home, files, place, gateway._zone.known(), checksums=True)
+    assert brought == {file.relative for file in files} - {"f4"}
+    assert gateway.replicas(f"{home}/f4") == []
+
+
+def test_a_site_with_another_vault_path_policy_keeps_it(gateway: Gateway, home: str, resource: str) -> None:
+    files = small_files([f"f{index}" for index in range(10)])
+    known = dict(gateway._zone.known())
+    known[resource] = replace(known[resource], vault="/not/where/the/first/file/went")
+    how = bundle.Bundling(gateway._staging, resource, False, 1 << 20, known)
+    assert bundle.put_bundle(gateway._session, home, files, how, gateway._features) == done(files)
+    check_all(gateway, home, files)
 
 
 def test_more_bundles_than_an_agent_has_descriptors(unpacking: Gateway, home: str, resource: str) -> None:
@@ -267,52 +334,32 @@ def test_more_bundles_than_an_agent_has_descriptors(unpacking: Gateway, home: st
         part = files[start : start + 2]
         assert unpacking.put_bundle(home, part, resource=resource, overwrite=False) == done(part)
     check_all(unpacking, home, files)
-    assert all(unpack.FOLDER in unpacking.replicas(f"{home}/{file.relative}")[0].physical_path for file in files)
 
 
-def test_what_cannot_be_unpacked_keeps_nothing_else(
-    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+def test_what_no_file_system_takes_keeps_nothing_else(
+    gateway: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
 ) -> None:
-    # no file system takes a name of 300 bytes: the server logs that and goes on
-    files = small_files(["a", "n" * 300, "d/b"])
-    outcomes = unpacking.put_bundle(home, files, resource=resource, overwrite=False)
-    assert [outcomes[0], outcomes[2]] == done([files[0], files[2]])
+    files = small_files(["a", "n" * 300, "d/b", "c"])
+    outcomes = gateway.put_bundle(home, files, resource=resource, overwrite=False)
+    assert [outcomes[0], *outcomes[2:]] == done([files[0], *files[2:]])
     assert not isinstance(outcomes[1], Done | Skipped)
     folder = vault_file(f"{home}/a").parent
-    assert sorted(each.name for each in folder.rglob("*") if each.is_file()) == ["a", "b"]
-    assert unpacking.replicas(f"{home}/{'n' * 300}") == []
+    assert sorted(each.name for each in folder.rglob("*") if each.is_file()) == ["a", "b", "c"]
+    assert gateway.replicas(f"{home}/{'n' * 300}") == []
 
 
-def test_a_folder_in_which_nothing_was_registered_goes(
-    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
+def test_nothing_is_written_of_what_is_there(
+    gateway: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
 ) -> None:
-    files = small_files(["a", "b/c", "b/d"])
-    unpacking.put_bundle(home, files, resource=resource, overwrite=False)
-    first = vault_file(f"{home}/a").parent
-    again = small_files(["a", "b/c", "b/d"])
-    outcomes = unpacking.put_bundle(home, again, resource=resource, overwrite=False)
-    assert [type(outcome) for outcome in outcomes] == [Skipped] * 3, outcomes
-    check_all(unpacking, home, files)
-    assert [each.name for each in first.parent.iterdir()] == [first.name]
-    assert staged(unpacking) == []
-
-
-def test_what_a_dead_client_unpacked_is_removed_but_for_what_it_registered(
-    unpacking: Gateway, home: str, resource: str, vault_file: Callable[[str], Path]
-) -> None:
-    files = small_files([f"d/f{index}" for index in range(60)])
-    tar, note = f"{unpacking.staging}/{'0' * 32}.tar", unpack.new_folder(home)
-    packed = tars.pack([(file.relative, file.data) for file in files], note)
-    unpacking.put_bytes(tar, packed, checksum=checksum_of_chunks(packed), resource=resource, overwrite=True)
-    session, place = unpacking._session, unpacking.replicas(tar)[0]
-    folder = unpack.OwnFolder(session, tar, place, note, unpacking._zone.known())
-    assert folder.deliver(home, files[:50], checksums=True) == {file.relative for file in files[:50]}
-    kept = [vault_file(f"{home}/{file.relative}") for file in files[:50]]
-    assert len(list(kept[0].parent.iterdir())) == 60
-    assert unpacking.clean_staging((1 << 33) * SECOND) == 1
-    assert sorted(kept[0].parent.iterdir()) == sorted(kept)
-    assert staged(unpacking) == []
-    assert set(replicas.replicas_in(session, f"{home}/d")) == {f"{home}/{file.relative}" for file in files[:50]}
+    files = small_files(["a", "b/c", "b/d", "e"])
+    gateway.put_bundle(home, files, resource=resource, overwrite=False)
+    again = small_files(["a", "b/c", "b/d", "e"])
+    outcomes = gateway.put_bundle(home, again, resource=resource, overwrite=False)
+    assert [type(outcome) for outcome in outcomes] == [Skipped] * 4, outcomes
+    check_all(gateway, home, files)
+    folder = vault_file(f"{home}/a").parent
+    assert sorted(each.name for each in folder.rglob("*") if each.is_file()) == ["a", "c", "d", "e"]
+    assert staged(gateway) == []
 
 
 def test_a_bundle_on_a_tree(gateway: Gateway, home: str, tree: dict[str, str]) -> None:
@@ -482,9 +529,10 @@ def test_what_the_settings_forbid_is_not_used(irods_settings: IrodsSettings) -> 
             features.BULK_REGISTER,
             features.TRANSACTION,
             features.BUNDLE,
+            features.VAULT_WRITE,
             features.PACK,
         }
-    with Gateway(irods_settings.model_copy(update={"own_folder_files": 100})) as gateway:
-        assert features.OWN_FOLDER in gateway.server().features
+    with Gateway(irods_settings.model_copy(update={"vault_writes": False})) as gateway:
+        assert features.VAULT_WRITE not in gateway.server().features
     with Gateway(irods_settings.model_copy(update={"bulk_registration": False, "bundles": False})) as gateway:
         assert gateway.server().features == frozenset()

@@ -21,7 +21,6 @@ def test_loaders_killed_at_any_moment_leave_one_good_replica_a_file(world: World
         (folder / f"f{number:03}").write_bytes(generator.randbytes(number * 100))
     for number in range(3):
         (source / f"large{number}").write_bytes(generator.randbytes(48 << 20))
-    world.environment["INGEST_IRODS__OWN_FOLDER_FILES"] = "2"
     world.with_short_leases().start_job(source)
     world.start("watcher", "verifier")
     pause = threading.Event()

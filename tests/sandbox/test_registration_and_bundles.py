@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -171,72 +172,60 @@ def stat_input(file: Path | str) -> Text:
     )
 
 
-def unlink_input(file: Path, path: str) -> Text:
+def put_input(file: Path, size: int, flags: int = 1) -> Text:
     return Text(
-        f"<fileUnlinkInp_PI>{HOST}<fileName>{file}</fileName><rescHier>demoResc</rescHier><objPath>{path}</objPath>"
-        "<in_pdmo></in_pdmo></fileUnlinkInp_PI>"
+        f"<fileOpenInp_PI><resc_name_></resc_name_><resc_hier_>demoResc</resc_hier_><objPath>{HOME}/f</objPath>"
+        f"<otherFlags>{flags}</otherFlags>{HOST}<fileName>{file}</fileName><flags>1</flags><mode>384</mode>"
+        f"<dataSize>{size}</dataSize><KeyValPair_PI><ssLen>0</ssLen></KeyValPair_PI><in_pdmo></in_pdmo></fileOpenInp_PI>"
     )
 
 
-def rmdir_input(folder: Path, flag: int = 0) -> Text:
+def checksum_input(file: Path, size: int, known: str = "") -> Text:
     return Text(
-        f"<fileRmdirInp_PI><flag>{flag}</flag>{HOST}<dirName>{folder}</dirName><rescHier>demoResc</rescHier>"
-        "</fileRmdirInp_PI>"
+        f"<fileChksumInp_PI>{HOST}<fileName>{file}</fileName><rescHier>demoResc</rescHier><objPath></objPath>"
+        f"<flags>0</flags><in_pdmo></in_pdmo><orig_chksum>{known}</orig_chksum><dataSize>{size}</dataSize>"
+        "<KeyValPair_PI><ssLen>0</ssLen></KeyValPair_PI></fileChksumInp_PI>"
     )
 
 
-def unpack_input(path: str, physical: str, folder: Path) -> Text:
-    return Text(
-        f"<StructFileOprInp_PI>{HOST}<oprType>0</oprType><flags>0</flags><SpecColl_PI><collClass>1</collClass>"
-        f"<type>2</type><collection>{path}.dir</collection><objPath>{path}</objPath><resource>demoResc</resource>"
-        f"<rescHier>demoResc</rescHier><phyPath>{physical}</phyPath><cacheDir>{folder}</cacheDir>"
-        "<cacheDirty>0</cacheDirty><replNum>0</replNum></SpecColl_PI><KeyValPair_PI><ssLen>0</ssLen></KeyValPair_PI>"
-        "</StructFileOprInp_PI>"
-    )
-
-
-def test_a_tar_is_unpacked_without_a_row(server: SandboxServer, session: iRODSSession) -> None:
-    put(session, f"{HOME}/in.tar", tar(a=b"one", d__e__b=b"two!"), dataType="tar file")
-    physical = session.data_objects.get(f"{HOME}/in.tar").replicas[0].path
-    folder = server.vault / "own"
-    call(session, 664, unpack_input(f"{HOME}/in.tar", physical, folder))
-    assert server.sql("select count(*) from replicas") == [(1,)]
-    assert b"<st_size>4</st_size>" in call(session, 510, stat_input(folder / "d/e/b")).msg
+def test_files_of_vaults_past_the_catalogue(server: SandboxServer, session: iRODSSession) -> None:
+    file = server.vault / "a/b/f"
+    written = call(session, 518, put_input(file, 4), b"four")
+    assert (written.int_info, file.read_bytes(), file.stat().st_mode & 0o777) == (4, b"four", 0o600)
+    assert server.sql("select count(*) from replicas") == [(0,)]
+    assert b"<st_size>4</st_size>" in call(session, 510, stat_input(file)).msg
+    assert sha2(b"fo").encode() in call(session, 520, checksum_input(file, 2)).msg
+    assert hashlib.md5(b"four").hexdigest().encode() in call(session, 520, checksum_input(file, 4, "0" * 32)).msg
     # what a real 5.0.2 answers, each
-    with pytest.raises(exception.SYS_DIR_IN_VAULT_NOT_EMPTY):
-        call(session, 664, unpack_input(f"{HOME}/in.tar", physical, folder))
-    with pytest.raises(exception.CAT_NO_ROWS_FOUND):
-        call(session, 664, unpack_input(f"{HOME}/none.tar", physical, server.vault / "other"))
-    for problem, number, code in (
-        (exception.UNIX_FILE_STAT_ERR, 510, -516002),
-        (exception.UNIX_FILE_UNLINK_ERR, 506, -515002),
-        (exception.UNIX_FILE_RMDIR_ERR, 509, -521002),
+    for problem, number, message, code in (
+        (exception.UNIX_FILE_CREATE_ERR, 518, put_input(file, 1), -511017),
+        (exception.UNIX_FILE_CREATE_ERR, 518, put_input(file.parent, 1), -511017),
+        (exception.UNIX_FILE_CREATE_ERR, 518, put_input(server.vault / ("n" * 300), 1), -511036),
+        (exception.UNIX_FILE_STAT_ERR, 510, stat_input(server.vault / "absent"), -516002),
+        (exception.UNIX_FILE_OPEN_ERR, 520, checksum_input(server.vault / "absent", 1), -510002),
+        (exception.UNIX_FILE_READ_ERR, 520, checksum_input(file, 5), -512000),
     ):
-        absent = server.vault / "absent"
-        message = {510: stat_input(absent), 506: unlink_input(absent, HOME), 509: rmdir_input(absent)}[number]
         with pytest.raises(problem) as raised:
-            call(session, number, message)
+            call(session, number, message, b"x" if number == 518 else b"")
         assert raised.value.code == code
-    with pytest.raises(exception.UNIX_FILE_RMDIR_ERR):
-        call(session, 509, rmdir_input(folder))
-    with pytest.raises(exception.SYS_INVALID_INPUT_PARAM):
-        call(session, 506, unlink_input(folder / "a", ""))
-    call(session, 506, unlink_input(folder / "a", f"{HOME}/in.tar"))
-    assert sorted(path.name for path in folder.rglob("*")) == ["b", "d", "e"]
-    call(session, 509, rmdir_input(folder, flag=1))
-    assert not folder.exists()
+    with pytest.raises(KeyError, match="-128000"):  # CANT_REG_IN_VAULT_FILE, which the client has not in its table
+        call(session, 518, put_input(server.vault / "g", 1, flags=0), b"x")
+    assert file.read_bytes() == b"four"
+    empty = server.vault / "empty"
+    empty.mkdir()
+    call(session, 518, put_input(empty, 1), b"x")
+    assert empty.read_bytes() == b"x"
 
 
 def test_files_of_vaults_are_for_rodsadmins(server: SandboxServer, session: iRODSSession) -> None:
     session.users.create("alice", "rodsuser")
     session.users.modify("alice", "password", "secret")
     file = server.vault / "f"
-    file.write_bytes(b"x")
     with connect(server, "alice", "secret") as alice:
-        for number, message in ((510, stat_input(file)), (506, unlink_input(file, HOME)), (509, rmdir_input(file))):
+        for number, message in ((510, stat_input(server.vault)), (518, put_input(file, 1))):
             with pytest.raises(exception.SYS_NO_API_PRIV):
-                call(alice, number, message)
-    assert file.exists()
+                call(alice, number, message, b"x" if number == 518 else b"")
+    assert not file.exists()
 
 
 def test_struct_file_descriptors_run_out(server: SandboxServer, session: iRODSSession) -> None:

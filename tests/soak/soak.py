@@ -42,7 +42,6 @@ SETTINGS = QUICK | {
     "INGEST_IRODS__TIMEOUT_SECONDS": "4",
     "INGEST_IRODS__SINGLE_BUFFER_BYTES": "3000000",
     "INGEST_BUNDLE__MAX_FILES": "20",
-    "INGEST_IRODS__OWN_FOLDER_FILES": "5",
     # what a fault made fail is counted, and there are many of them
     "INGEST_JOB__MAX_ATTEMPTS": "1000",
     "INGEST_JOB__MAX_RELOADS": "1000",

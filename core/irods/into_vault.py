@@ -1,0 +1,95 @@
+"""Small files written where they are to lie in the vault (518), and registered there with their checksums (688).
+
+665 registers what it unpacked of a tar, and the checksums are then set in rows that are there already: eleven statements of
+SQL a file. Here each row is made once, as it is to be: six. 518 makes a file only where none is, so that nothing can be
+overwritten, not even by a call that comes late. For rodsadmins, and those for whom they speak.
+
+A client that dies between 518 and 688 leaves files that no row names. The next one to bring the same bytes takes them over;
+others are moved out of the way by the server when something else is put there. None is removed here: what nobody has
+registered yet, somebody else may be about to.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from core import paths
+from core.errors import FileError, Outage
+from core.irods import batches, collections, members, queries, register, vault
+from core.irods.members import SmallFile
+from core.irods.messages import BULK_ROWS, MAX_NAME_LEN
+from core.irods.queries import Column, equal
+from core.irods.register import BulkRow
+from core.irods.replicas import Replica
+from core.irods.resources import Resource
+from core.irods.session import Session
+from core.irods.vault import VaultFile
+
+
+def place_of(path: str, resource: str, resources: Mapping[str, Resource]) -> str:
+    """Where the file of an object lies by the vault path policy that the server comes with."""
+    return posixpath.join(resources[resource].vault, paths.below_zone(path))
+
+
+def deliver(
+    session: Session,
+    collection: str,
+    files: Sequence[SmallFile],
+    place: Replica,
+    resources: Mapping[str, Resource],
+    *,
+    checksums: bool,
+) -> set[str]:
+    """Put files that the catalogue does not know on the leaf of `place`, with their checksums if wanted; the relative paths of
+    those that are as they should be. `place` is the replica of one that was put there just before.
+
+    Raises what the server does not let us do. What it says of single files keeps these from being among them.
+    """
+    wanted = [_vault_file(collection, file, place, resources) for file in files]
+    fit = [file for file in wanted if len(file.physical_path.encode()) < MAX_NAME_LEN]
+    registered: set[str] = set()
+    for batch in batches.chunks(fit, BULK_ROWS):
+        written, taken = vault.write(session, batch, place)
+        there = written + _left_behind(session, taken, place)
+        registered |= _register(session, there, place, checksums=checksums)
+    if not registered:
+        return set()
+    good = members.good(session, collection, files, place).values()
+    return {file.relative for file, row in good if row.physical_path in registered}
+
+
+def _vault_file(collection: str, file: SmallFile, place: Replica, resources: Mapping[str, Resource]) -> VaultFile:
+    path = paths.logical_path(collection, file.relative)
+    return VaultFile(path, place_of(path, place.resource, resources), file.data, file.checksum)
+
+
+def _left_behind(session: Session, taken: Sequence[VaultFile], place: Replica) -> list[VaultFile]:
+    """Those of which the file that is there has just these bytes and belongs to no object."""
+    conditions = [[(Column.DATA_PATH, equal(file.physical_path))] for file in taken]
+    owners = queries.select_each(session, (Column.DATA_ID,), conditions)
+    return vault.same(session, [file for file, rows in zip(taken, owners, strict=True) if not rows], place)
+
+
+def _register(session: Session, files: Sequence[VaultFile], place: Replica, *, checksums: bool) -> set[str]:
+    """The physical paths of what is registered: when one row keeps the others from it, each goes by itself."""
+    rows = [
+        BulkRow(file.path, file.physical_path, len(file.data), file.checksum if checksums else None) for file in files
+    ]
+    if not rows or _registered(session, rows, place):
+        return {row.physical_path for row in rows}
+    return {row.physical_path for row in rows if len(rows) > 1 and _registered(session, [row], place)}
+
+
+def _registered(session: Session, rows: Sequence[BulkRow], place: Replica) -> bool:
+    def attempt() -> None:
+        register.bulk(session, "register", rows, place.resource, place.resource_id)
+
+    try:
+        # 665 would have made what is missing
+        collections.making_what_is_missing(session, [row.path for row in rows], attempt)
+    except Outage:
+        raise
+    except FileError:
+        return False
+    return True
