@@ -58,6 +58,11 @@ def told(logs: Path, event: str) -> dict[str, int]:
     return {log.stem: log.read_text().count(f'"{event}"') for log in logs.glob("*.log")}
 
 
+def have_started(world: World) -> bool:
+    """Whether every pod has got through its start."""
+    return all('"started"' in (world.logs / f"{pod}.log").read_text() for pod in world.pods)
+
+
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGKILL])
 def test_a_postgres_that_dies_in_the_middle_costs_nothing(
     mortal: EmbeddedPostgres, sandbox: SandboxServer, source: Path, logs: Path, tmp_path: Path, how: signal.Signals
@@ -65,9 +70,11 @@ def test_a_postgres_that_dies_in_the_middle_costs_nothing(
     """SIGQUIT is what `pg_ctl -m immediate` sends."""
     fill(source, 100)
     with over(mortal, sandbox, logs, tmp_path) as world:
-        sandbox.faults.add("slow", api=606, seconds=0.1)
+        for api, seconds in ((606, 0.1), (518, 0.02)):
+            sandbox.faults.add("slow", api=api, seconds=seconds)
         world.start_job(source)
         world.start("watcher", "loader", "verifier")
+        eventually("all have started", lambda: have_started(world))  # one that is starting would end, and come again
         eventually("some are loaded", lambda: world.counts().get("loaded") or world.counts().get("verified"))
         assert mortal.process is not None
         mortal.process.send_signal(how)
@@ -85,9 +92,11 @@ def test_a_postgres_that_is_away_for_longer_than_a_lease_kills_nobody(
 ) -> None:
     fill(source, 100)
     with over(mortal, sandbox, logs, tmp_path) as world:
-        sandbox.faults.add("slow", api=606, seconds=0.1)
+        for api, seconds in ((606, 0.1), (518, 0.02)):
+            sandbox.faults.add("slow", api=api, seconds=seconds)
         world.start_job(source)
         world.start("watcher", "loader", "loader", "verifier")
+        eventually("all have started", lambda: have_started(world))  # one that is starting would end, and come again
         eventually("some are loaded", lambda: world.counts().get("loaded") or world.counts().get("verified"))
         assert mortal.process is not None
         mortal.process.send_signal(signal.SIGINT)
