@@ -71,7 +71,7 @@ def suits(resource: Resource, resources: Mapping[str, Resource]) -> bool:
     return leaf.kind in DIRECTORY_KINDS and all(parent.kind in SIMPLE_PARENTS for parent in parents)
 
 
-def remove_stale(session: Session, staging: str, before: int, resources: Mapping[str, Resource]) -> int:
+def remove_stale(session: Session, staging: str, before: int) -> int:
     """Remove the tars below `staging` last modified before that time (microseconds since 1970); how many there were.
 
     One that cannot be removed keeps none of the others; its error is raised in the end.

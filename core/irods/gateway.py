@@ -248,7 +248,7 @@ class Gateway(Looking):
     def clean_staging(self, before: int) -> int:
         """Remove what dead clients left in our user's staging collection before that time (microseconds since 1970), packs
         left locked among it; how many tars that were. What cannot be removed is raised after the rest."""
-        return bundle.remove_stale(self._session, self.staging, before, self._zone.known())
+        return bundle.remove_stale(self._session, self.staging, before)
 
     def remove(self, path: str, *, force: bool) -> None:
         """Remove a data object, to the trash or past it (615); fine when there is none."""

@@ -17,7 +17,7 @@ from irods.message.message import Message
 from irods.message.property_types import IntegerProperty, LongProperty, StringProperty, SubmessageProperty
 
 from core.errors import Outage
-from core.irods import batches, errors, features, wire
+from core.irods import errors, features, wire
 from core.irods.messages import Api, Packable
 from core.irods.replicas import Replica
 from core.irods.session import Session
@@ -99,7 +99,8 @@ def _host() -> _Host:
 
 
 def write(session: Session, files: Sequence[VaultFile], place: Replica) -> tuple[list[VaultFile], list[VaultFile]]:
-    """Write new files on the leaf of `place`, with their folders; those that were written whole, and those whose place is taken.
+    """Write at most 50 new files on the leaf of `place`, with their folders; those that were written whole, and those whose
+    place is taken.
 
     Nothing that lies there is overwritten (O_EXCL). What the server does not let us do is raised; a file of which it says
     anything else is in neither list.
@@ -141,11 +142,11 @@ def write_request(path: str, physical_path: str, size: int, hierarchy: str) -> P
 
 
 def same(session: Session, files: Sequence[VaultFile], place: Replica) -> list[VaultFile]:
-    """The files that lie on the leaf of `place` with just these bytes: by their sizes (510) and their checksums (520)."""
-    sizes = _each(session, Api.FILE_STAT, files, [_stat(file, place) for file in files])
-    sized = [file for file, reply in zip(files, sizes, strict=True) if _number(_SIZE, reply) == len(file.data)]
-    sums = _each(session, Api.FILE_CHKSUM, sized, [_checksum(file, place) for file in sized])
-    return [file for file, reply in zip(sized, sums, strict=True) if _text(_CHECKSUM, reply) == file.checksum]
+    """Of at most 50 files those that lie on the leaf of `place` with just these bytes: by their sizes (510) and checksums (520)."""
+    sizes = session.pipeline([(Api.FILE_STAT, _stat(file, place)) for file in files])
+    sized = [file for file, reply in zip(files, sizes, strict=True) if _found(_SIZE, reply) == str(len(file.data))]
+    sums = session.pipeline([(Api.FILE_CHKSUM, _checksum(file, place)) for file in sized])
+    return [file for file, reply in zip(sized, sums, strict=True) if _found(_CHECKSUM, reply) == file.checksum]
 
 
 def _stat(file: VaultFile, place: Replica) -> Packable:
@@ -175,19 +176,6 @@ def _checksum(file: VaultFile, place: Replica) -> Packable:
     return message
 
 
-def _each(session: Session, api: Api, files: Sequence[VaultFile], requests: Sequence[Packable]) -> list[wire.Reply]:
-    """The reply about each file, refusals among them."""
-    replies: list[wire.Reply] = []
-    for part in batches.chunks(requests, batches.BATCH_FILES):
-        replies += session.pipeline([(api, request) for request in part])
-    return replies
-
-
-def _text(pattern: re.Pattern[bytes], reply: wire.Reply) -> str | None:
+def _found(pattern: re.Pattern[bytes], reply: wire.Reply) -> str | None:
     found = pattern.search(reply.body) if reply.status >= 0 else None
     return found.group(1).decode("ascii", "replace") if found else None
-
-
-def _number(pattern: re.Pattern[bytes], reply: wire.Reply) -> int | None:
-    text = _text(pattern, reply)
-    return int(text) if text else None

@@ -368,7 +368,8 @@ def test_memory_is_bounded_by_the_buffer(gateway: Gateway, home: str) -> None:
     gateway.put_stream(f"{home}/f", lambda o, n: block[:n], 16 * BUFFER, resource=None, overwrite=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 6 * BUFFER
+    # two read ahead, one being read, one waiting and one in hand
+    assert peak < 5.5 * BUFFER
 
 
 def test_large_files_share_what_may_be_lent(irods_settings: IrodsSettings, home: str, resource: str) -> None:
