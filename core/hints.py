@@ -102,6 +102,10 @@ CLASSES: Mapping[str, Advice] = {
         "the object is registered from a file outside the vault, which a put would overwrite",
         "unregister it, or use register_sync",
     ),
+    "place_taken": Advice(
+        "where its file would lie in the vault is the file of another object, which iRODS would move away",
+        "move that object or unregister it, then retry; or load to another resource",
+    ),
     "collection_is_data_object": Advice("a data object has the name of a collection", "move one of them, then retry"),
     "exists": Advice("the object exists and `put` leaves it alone", "use put_sync to overwrite it"),
     "skipped": Advice("by the job's rules there is nothing to do", "use put_sync to overwrite what exists"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from core import checksums, paths
 from core.errors import FileError, Outage, Permanent
-from core.irods import batches, collections, features, in_place, into_vault, objects, put, replicas, tars, wire
+from core.irods import batches, collections, features, in_place, into_vault, objects, places, put, replicas, tars, wire
 from core.irods.features import Features
 from core.irods.members import SmallFile
 from core.irods.replicas import Replica
@@ -197,7 +197,7 @@ def _written(session: Session, collection: str, files: Sequence[SmallFile], how:
     place = replicas.replicas(session, path)[0]
     if (
         suits(how.resources[place.resource], how.resources)
-        and into_vault.place_of(path, place.resource, how.resources) == place.physical_path
+        and places.place_of(path, how.resources[place.resource]) == place.physical_path
     ):
         yield from into_vault.deliver(session, collection, others, place, how.resources, checksums=how.checksums)
 

@@ -76,7 +76,8 @@ class ComputeGateway(Gateway):
         """See to it that a good replica lies on or below a root resource (695); False when one did."""
         leaves = self._zone.leaves(resource)
         assert leaves is not None
-        return replication.replicate(self._session, path, resource, leaves, as_admin=self._is_admin)
+        known = self._zone.known(resource)
+        return replication.replicate(self._session, path, resource, leaves, known, as_admin=self._is_admin)
 
     def trim(self, path: str, resource: str) -> int:
         """Remove what `replicate` made (632), never the last good replica; returns how many replicas."""

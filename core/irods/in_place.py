@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from core import paths
 from core.errors import FileError, Outage
-from core.irods import batches, errors, into_vault, members, messages, register, replicas, tars
+from core.irods import batches, errors, members, messages, places, register, replicas, tars
 from core.irods.members import SmallFile
 from core.irods.messages import BULK_ROWS, Api
 from core.irods.register import BulkRow
@@ -39,7 +39,7 @@ def replaceable(
 def _lies_by_its_name(path: str, rows: Sequence[Replica], resources: Mapping[str, Resource]) -> bool:
     if len(rows) != 1 or rows[0].resource not in resources:
         return False
-    return rows[0].physical_path == into_vault.place_of(path, rows[0].resource, resources)
+    return rows[0].physical_path == places.place_of(path, resources[rows[0].resource])
 
 
 def unpack(session: Session, tar: str, collection: str, *, overwrite: bool) -> None:

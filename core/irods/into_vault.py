@@ -11,12 +11,11 @@ registered yet, somebody else may be about to.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 
 from core import paths
 from core.errors import FileError, Outage
-from core.irods import batches, collections, members, queries, register, vault
+from core.irods import batches, collections, members, places, queries, register, vault
 from core.irods.members import SmallFile
 from core.irods.messages import BULK_ROWS, MAX_NAME_LEN
 from core.irods.queries import Column, equal
@@ -25,11 +24,6 @@ from core.irods.replicas import Replica
 from core.irods.resources import Resource
 from core.irods.session import Session
 from core.irods.vault import VaultFile
-
-
-def place_of(path: str, resource: str, resources: Mapping[str, Resource]) -> str:
-    """Where the file of an object lies by the vault path policy that the server comes with."""
-    return posixpath.join(resources[resource].vault, paths.below_zone(path))
 
 
 def deliver(
@@ -61,7 +55,7 @@ def deliver(
 
 def _vault_file(collection: str, file: SmallFile, place: Replica, resources: Mapping[str, Resource]) -> VaultFile:
     path = paths.logical_path(collection, file.relative)
-    return VaultFile(path, place_of(path, place.resource, resources), file.data, file.checksum)
+    return VaultFile(path, places.place_of(path, resources[place.resource]), file.data, file.checksum)
 
 
 def _left_behind(session: Session, taken: Sequence[VaultFile], place: Replica) -> list[VaultFile]:

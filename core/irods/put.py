@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from core.errors import FileError, Permanent
-from core.irods import errors, messages, objects, replicas, verify, wire
+from core.irods import errors, messages, objects, places, replicas, verify, wire
 from core.irods.annotate import AVU, Access, annotate, included
 from core.irods.messages import Api
 from core.irods.replicas import Replica
@@ -34,7 +34,7 @@ def put_bytes(
 ) -> None:
     """Put `data`; the server re-reads what it wrote and compares it with `checksum` (verifyChksum).
 
-    One round trip for a new object, two or three for one that exists: forceFlag is set only after the replicas were
+    Two round trips for a new object, three or four for one that exists: forceFlag is set only after the replicas were
     seen, for it would write through to a file that was registered in place. An object without any good replica is
     what a dead client left, and is overwritten in any case; one that already has these bytes is left as it is.
     Otherwise `errors.Exists` without `overwrite`, `errors.Locked`, or what `errors.error_for` says. Metadata and access
@@ -44,6 +44,9 @@ def put_bytes(
     rows = replicas.replicas(session, path) if overwrite and len(data) > SEND_TWICE_BYTES else []
     code = errors.OVERWRITE_WITHOUT_FORCE
     if not rows:
+        taken = places.taken(session, path, resource, resources)
+        if taken is not None and not replicas.replicas(session, path):
+            raise taken
         reply = _put(session, path, data, keywords, resource, False, accept=_TAKEN)
         if reply.status >= 0:
             return

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from core.errors import Permanent, Transient
-from core.irods import messages, replicas
+from core.irods import messages, places, replicas
 from core.irods.messages import Api
 from core.irods.replicas import Replica
+from core.irods.resources import Resource
 from core.irods.session import Session
 
 
-def replicate(session: Session, path: str, root: str, leaves: Collection[int], *, as_admin: bool) -> bool:
+def replicate(
+    session: Session,
+    path: str,
+    root: str,
+    leaves: Collection[int],
+    resources: Mapping[str, Resource],
+    *,
+    as_admin: bool,
+) -> bool:
     """See to it that a good replica lies on one of the leaves; False when one did.
 
     A stale one there is brought up to date. The catalogue is read back. `as_admin` needs a rodsadmin, and no permission on
-    the object. `Permanent` of class no_object or no_good_replica.
+    the object. `Permanent` of class no_object, no_good_replica or place_taken.
     """
     before = replicas.replicas(session, path)
     if not before:
@@ -25,6 +34,9 @@ def replicate(session: Session, path: str, root: str, leaves: Collection[int], *
     good = [row for row in before if row.good]
     if not good:
         raise Permanent("no_good_replica", f"{path} has no good replica to copy from", "repair it first")
+    anew = not any(row.resource_id in leaves for row in before)
+    if anew and (taken := places.taken(session, path, root, resources)) is not None:
+        raise taken
     keywords = {"destRescName": root, **({"irodsAdmin": ""} if as_admin else {})}
     message = messages.data_object(path, keywords, size=good[0].size)
     with session.patient(good[0].size):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from core import checksums
 from core.errors import Changed, FileError, Mismatch, Transient
-from core.irods import messages, objects, parallel, put, register, replicas, verify, wire
+from core.irods import messages, objects, parallel, places, put, register, replicas, verify, wire
 from core.irods.ahead import ahead
 from core.irods.messages import Api
 from core.irods.replicas import Replica
@@ -91,6 +91,8 @@ def put_stream(
     existing = replicas.replicas(session, path)
     if not overwrite and any(row.good for row in existing):
         return _finished(session, path, existing, read_at, size)
+    if not existing and (taken := places.taken(session, path, resource, resources)) is not None:
+        raise taken
     put.refuse_elsewhere(path, existing, resource, resources)
     replicas.unlock(session, path, existing)
     source = Source(path, read_at, size)

@@ -52,9 +52,10 @@ def replicate_to(agent: Agent, source: sqlite3.Row, leaf: Resource) -> int:
     if target is not None and target["status"] not in AT_REST:
         raise IrodsError(Code.SYS_REPLICA_INACCESSIBLE)
     if target is None:
-        from sandbox.irods.streams import free_path
+        from sandbox.irods.streams import make_room
 
-        physical = free_path(agent, leaf, agent.server.resources.vault_path(leaf, logical))
+        physical = agent.server.resources.vault_path(leaf, logical)
+        make_room(agent, leaf, physical)
         new = NewReplica(logical, leaf.id, physical, status=INTERMEDIATE, mode=source["mode"])
         number = add_replica(agent, source, new)
     else:

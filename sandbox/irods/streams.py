@@ -141,7 +141,8 @@ def _create(
     flags: int,
 ) -> Descriptor:
     path = struct["objPath"]
-    physical = free_path(agent, leaf, agent.server.resources.vault_path(leaf, path))
+    physical = agent.server.resources.vault_path(leaf, path)
+    make_room(agent, leaf, physical)
     new = NewReplica(
         path,
         leaf.id,
@@ -184,16 +185,16 @@ def _create(
     return opened
 
 
-def free_path(agent: Agent, leaf: Resource, physical: str) -> str:
-    """A path for a new file: one that another replica uses gets a random ending, an orphan file is moved aside."""
-    if not os.path.lexists(physical) and agent.catalogue.one("select 1 from replicas where path = ?", physical) is None:
-        return physical
-    if agent.catalogue.one("select 1 from replicas where path = ? and resc_id = ?", physical, leaf.id):
-        return f"{physical}.{random.randrange(1 << 31)}"
-    orphan = Path(leaf.vault) / "orphan" / f"{os.path.relpath(physical, leaf.vault)}.{random.randrange(1 << 31)}"
-    make_folder(orphan.parent)
-    os.replace(physical, orphan)
-    return physical
+def make_room(agent: Agent, leaf: Resource, physical: str) -> None:
+    """Make room for a new file. What is there goes to `orphan/` of the vault, and to `replica/` when a replica has it, whose
+    row the real 5.0.2 leaves as it is (chkAndHandleOrphanFile of physPath.cpp)."""
+    if not os.path.lexists(physical):
+        return
+    owned = agent.catalogue.one("select 1 from replicas where path = ? and resc_id = ?", physical, leaf.id)
+    aside = f"{os.path.relpath(physical, leaf.vault)}.{random.randrange(1 << 31)}"
+    moved = Path(leaf.vault) / ("orphan" if owned is None else "replica") / aside
+    make_folder(moved.parent)
+    os.replace(physical, moved)
 
 
 def _open_existing(

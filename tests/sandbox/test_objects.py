@@ -265,3 +265,20 @@ def test_an_orphan_in_the_vault_is_moved_aside(server: SandboxServer, session: i
     put(session, f"{HOME}/a", b"mine")
     assert (server.vault / "home/rods/a").read_bytes() == b"mine"
     assert [path.read_bytes() for path in (server.vault / "orphan").rglob("a.*")] == [b"nobody's"]
+
+
+def test_the_file_of_another_object_is_moved_aside_and_its_row_is_not_told(
+    server: SandboxServer, session: iRODSSession
+) -> None:
+    """As by a real 5.0.2: the other object shows the new bytes from then on."""
+    put(session, f"{HOME}/a", b"the other's")
+    place = session.data_objects.get(f"{HOME}/a").replicas[0].path
+    session.data_objects.unregister(f"{HOME}/a")
+    session.data_objects.register(place, f"{HOME}/other")
+    put(session, f"{HOME}/a", b"new")
+    assert {name: session.data_objects.get(f"{HOME}/{name}").replicas[0].path for name in ("a", "other")} == {
+        "a": place,
+        "other": place,
+    }
+    assert session.data_objects.open(f"{HOME}/other", "r").read() == b"new"
+    assert [path.read_bytes() for path in (server.vault / "replica").rglob("a.*")] == [b"the other's"]
