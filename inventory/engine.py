@@ -25,20 +25,30 @@ _QUEUE_OPTIONS = {
 # serialization failure, deadlock, lock not available: nothing was changed, and the same again may pass
 _AGAIN = ("40001", "40P01", "55P03")
 _COPY_BYTES = 1 << 18
-_OPTIONS = {"TimeZone": "UTC", "idle_in_transaction_session_timeout": "60000", "lock_timeout": "30000"}
+_OPTIONS = {"TimeZone": "UTC", "lock_timeout": "30000"}
+_IDLE_SECONDS = (10.0, 60.0)
 _PATIENT = text("SELECT set_config('idle_in_transaction_session_timeout', '1h', true)")
 
 
 class Database:
     """The inventory as one process sees it: `begin()` is one short transaction.
 
-    `queue` connections are for the workers' hot statements, others for reports.
+    `queue` connections are for the workers' hot statements, others for reports. What a process that was frozen in the
+    middle of a transaction has locked is free for others once its lease is over, but not before 10 s nor after 60 s.
     """
 
     def __init__(
-        self, url: str, *, queue: bool = False, connect_timeout_seconds: float = 10, name: str = "ingest"
+        self,
+        url: str,
+        *,
+        queue: bool = False,
+        connect_timeout_seconds: float = 10,
+        name: str = "ingest",
+        lease_seconds: float = _IDLE_SECONDS[1],
     ) -> None:
-        options = _OPTIONS | (_QUEUE_OPTIONS if queue else {})
+        shortest, longest = _IDLE_SECONDS
+        idle = round(1000 * min(longest, max(shortest, lease_seconds)))
+        options = _OPTIONS | {"idle_in_transaction_session_timeout": str(idle)} | (_QUEUE_OPTIONS if queue else {})
         self.where = make_url(url).render_as_string(hide_password=True)
         self.engine: Engine = create_engine(
             url,

@@ -98,8 +98,11 @@ def run(kind: str, loop_of: Callable[[Member], service.Loop], environ: Mapping[s
 
 def _serve(kind: str, pod: str, settings: Settings, loop_of: Callable[[Member], service.Loop], stop: Stop) -> None:
     url, wait = (settings.inventory.connection_url(), settings.inventory.connect_timeout_seconds)
-    database = Database(url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod}")
-    heart = Database(url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod} heartbeat")
+    silence = settings.worker.lease_seconds
+    database = Database(url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod}", lease_seconds=silence)
+    heart = Database(
+        url, queue=True, connect_timeout_seconds=wait, name=f"{kind} {pod} heartbeat", lease_seconds=silence
+    )
     post = Database(url, connect_timeout_seconds=wait, name=f"{kind} {pod} notices")
     courier = Courier(post, settings.notify, settings.worker.housekeeping_seconds)
     try:
