@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import structlog
 
-from core import logs
+from core import logs, warmup
 from core.errors import FileError, IngestError
 from core.handlers import automated_ingest, files
 from core.handlers.loaded import Handler, HandlerFailed
@@ -142,6 +142,7 @@ class Host:
 
 def main(descriptor: int) -> None:
     """Fork a helper for each descriptor that comes, and say its process id, until the loader is gone."""
+    warmup.over()
     _end_with_parent()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what a handler prints may name files that are no UTF-8
