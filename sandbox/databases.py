@@ -18,6 +18,7 @@ class PostgresServer:
     def __init__(self, admin_url: str) -> None:
         """`admin_url` is a postgresql+psycopg2:// URL of a role that may create databases, with its password."""
         self._admin_url = admin_url
+        self._engine: sqlalchemy.Engine | None = None
 
     def url(self, database: str = "postgres") -> str:
         """Return the whole URL of `database`, with the password."""
@@ -48,13 +49,16 @@ class PostgresServer:
 
     def _execute(self, statement: str, **parameters: str) -> object:
         """Run one statement and return the first value of its answer, or None when it has no rows."""
-        engine = sqlalchemy.create_engine(
-            self.url(),
-            poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",  # CREATE DATABASE does not run inside a transaction
-            connect_args={"connect_timeout": CONNECT_SECONDS},
-        )
-        with engine.connect() as connection:
+        url = sqlalchemy.make_url(self.url())
+        if self._engine is None or self._engine.url != url:
+            # kept: at its first connection an engine asks what the server is like, which takes longer than the statement
+            self._engine = sqlalchemy.create_engine(
+                url,
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",  # CREATE DATABASE does not run inside a transaction
+                connect_args={"connect_timeout": CONNECT_SECONDS},
+            )
+        with self._engine.connect() as connection:
             result = connection.execute(sqlalchemy.text(statement), parameters)
             return result.scalar() if result.returns_rows else None
 
