@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 NURSERY = Path(__file__).with_name("nursery.py")
 PROGRAMS = ("watcher", "loader", "verifier", "scripts.ingest")
@@ -90,8 +90,8 @@ class Nursery:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
-        output: IO[bytes],
-        errors: IO[bytes],
+        output: IO[Any],
+        errors: IO[Any],
     ) -> Forked:
         """Start the program; what it writes goes into the two files."""
         request = {"arguments": list(arguments), "environment": dict(environment), "folder": str(folder)}
@@ -161,3 +161,30 @@ def nursery(program: str, environment: Mapping[str, str]) -> Nursery | None:
         return None
     found = _nursery(program)
     return found if found.suits(environment) else None
+
+
+def started(
+    program: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    output: IO[Any],
+    errors: IO[Any],
+) -> subprocess.Popen[bytes] | Forked:
+    """Start one of our programs, forked where that can be; what it writes goes into the two files."""
+    if (found := nursery(program, environment)) is not None:
+        return found.fork(arguments, environment, folder, output, errors)
+    command = [sys.executable, "-m", program, *arguments]
+    return subprocess.Popen(command, env=dict(environment), cwd=folder, stdout=output, stderr=errors)
+
+
+def ended(
+    program: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run one of our programs to its end, forked where that can be."""
+    if (found := nursery(program, environment)) is not None:
+        return found.run(arguments, environment, folder, timeout)
+    command = [sys.executable, "-m", program, *arguments]
+    return subprocess.run(
+        command, env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
+    )

@@ -18,8 +18,14 @@ import time
 
 SIZE = 1 << 17
 """Of the largest request, in bytes."""
-LIBRARIES = ("sqlalchemy.dialects.postgresql.psycopg2", "structlog", "irods.session")
+LIBRARIES = (
+    "sqlalchemy.dialects.postgresql.psycopg2", "psycopg2.extras", "structlog", "irods.session", "irods.auth.native",
+    "prometheus_client.core", "http.server", "stringprep", "encodings.idna", "pathspec", "yaml",
+    "boto3.session", "botocore.client", "botocore.endpoint", "botocore.httpsession",
+)  # fmt: skip
 """What programs read in later; what is ours is read in when they do it, so that nothing of ours is there but for its own import."""
+OF_COMMANDS = ("rich.console", "sqlite3", "jinja2", "starlette.applications", "uvicorn")
+"""And what commands do; not `kubernetes`, which looks for KUBECONFIG when it is read in."""
 
 
 def read_in(program: str) -> None:
@@ -27,7 +33,7 @@ def read_in(program: str) -> None:
     main = program if "." in program else f"{program}.__main__"
     importlib.import_module(main)
     del sys.modules[main]  # it is run under the name `__main__`
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, *(OF_COMMANDS if program.startswith("scripts.") else ())):
         importlib.import_module(library)
     gc.freeze()
 

@@ -92,17 +92,7 @@ class World:
 
     def ingest(self, *arguments: str, module: str = "scripts.ingest") -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        if (nursery := forked.nursery(module, self.environment)) is not None:
-            return nursery.run(arguments, self.environment, self.logs, PATIENCE)
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env=self.environment,
-            cwd=self.logs,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return forked.ended(module, arguments, self.environment, self.logs, PATIENCE)
 
     def start_job(self, source: Path, *options: str, name: str = "job") -> None:
         done = self.ingest("job", "start", str(source), self.target, "--name", name, *options)
@@ -119,14 +109,13 @@ class World:
         for kind in kinds:
             name = f"{kind}-{len(self.pods)}"
             environment = {**self.environment, "POD_NAME": name}
-            nursery = None if prefix else forked.nursery(kind, environment)
             with (self.logs / f"{name}.log").open("ab") as log:
                 self.pods[name] = (
-                    nursery.fork((), environment, self.logs, log, log)
-                    if nursery
-                    else subprocess.Popen(
+                    subprocess.Popen(
                         [*prefix, sys.executable, "-m", kind], env=environment, cwd=self.logs, stdout=log, stderr=log
                     )
+                    if prefix
+                    else forked.started(kind, (), environment, self.logs, log, log)
                 )
             names.append(name)
         return names

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,8 @@ from core.errors import UsageError
 from k8s.connection import configured
 from sandbox.kubernetes import KubernetesServer
 from sandbox.kubernetes.answers import DEPLOYMENTS
+from tests.e2e import forked
+from tests.e2e.world import PATIENCE, PROJECT
 from tests.manifests.kustomize import render
 
 BASE = Path(__file__).parents[2] / "k8s" / "manifests" / "base"
@@ -32,11 +32,10 @@ def cluster(tmp_path: Path) -> Iterator[KubernetesServer]:
 
 
 def found(kubeconfig: Path | None) -> dict[str, Check]:
-    environ = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    environ = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"} | {"PYTHONPATH": str(PROJECT)}
     if kubeconfig is not None:
         environ["KUBECONFIG"] = str(kubeconfig)
-    command = [sys.executable, "-m", "scripts.ingest", "doctor", "--only", "cluster", "--json"]
-    told = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    told = forked.ended("scripts.ingest", ["doctor", "--only", "cluster", "--json"], environ, PROJECT, PATIENCE)
     assert told.stderr == ""
     answers = [Check(**json.loads(line)) for line in told.stdout.splitlines()]
     assert told.returncode == any(one.verdict == "FAIL" for one in answers)

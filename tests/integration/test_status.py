@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from kubernetes import client, config
 from inventory.workers import Lease
 from sandbox.kubernetes import KubernetesServer
 from sandbox.kubernetes.answers import PODS
+from tests.e2e import forked
+from tests.e2e.world import PATIENCE, PROJECT
 from tests.integration.inventory_world import World
 from tests.manifests.kustomize import render
 
@@ -36,11 +37,11 @@ def world(inventory_url: str) -> Iterator[World]:
 
 
 def status(url: str, kubeconfig: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"} | {"INVENTORY_URL": url}
+    environ = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    environ |= {"INVENTORY_URL": url, "PYTHONPATH": str(PROJECT)}
     if kubeconfig:
         environ["KUBECONFIG"] = str(kubeconfig)
-    command = [sys.executable, "-m", "scripts.ingest", "status", *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    return forked.ended("scripts.ingest", ["status", *arguments], environ, PROJECT, PATIENCE)
 
 
 def told(url: str, kubeconfig: Path | None) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from sandbox.irods import SandboxServer
+from tests.e2e.forked import started
 from tests.e2e.world import PROJECT, environment_of
 
 TOKEN = "the-control-token"
@@ -21,20 +22,16 @@ TOKEN = "the-control-token"
 @contextmanager
 def serving(environment: dict[str, str]) -> Iterator[str]:
     """The address of a server that runs until the end of the block, and then ends well when it is asked to."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "scripts.ingest", "serve", "--port", "0"],
-        env=environment,
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("http://"), line
+    reading, writing = os.pipe()
+    with open(reading) as told:
+        with open(writing, "wb") as output:
+            process = started("scripts.ingest", ["serve", "--port", "0"], environment, PROJECT, output, sys.stderr)
         try:
+            line = told.readline()
+            assert line.startswith("http://"), line
             yield line.split()[0].rstrip("/")
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
             process.wait(20)
 
 
