@@ -102,6 +102,10 @@ CLASSES: Mapping[str, Advice] = {
         "the object is registered from a file outside the vault, which a put would overwrite",
         "unregister it, or use register_sync",
     ),
+    "in_use": Advice(
+        "somebody else is writing the file of this object, or died less than a minute ago while it did",
+        "it is tried again by itself; what is older is moved aside",
+    ),
     "place_taken": Advice(
         "where its file would lie in the vault is the file of another object, which iRODS would move away",
         "move that object or unregister it, then retry; or load to another resource",

@@ -10,12 +10,12 @@ afterwards. A file that it does not show is put singly.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import checksums, paths
-from core.errors import FileError, Outage, Permanent
+from core.errors import FileError, Outage, Permanent, Transient
 from core.irods import batches, collections, features, in_place, into_vault, objects, places, put, replicas, tars, wire
 from core.irods.features import Features
 from core.irods.members import SmallFile
@@ -26,6 +26,8 @@ from core.outcome import Outcome
 
 MAX_FILES = 1000
 """Files in one bundle."""
+FIRST_TRIES = 3
+"""Files of which one must be put for the others to be written."""
 FEWEST_WRITTEN = 3
 """New files that are worth a call of their own for the first of them."""
 SIMPLE_PARENTS = frozenset({"passthru", "random", "deferred", "load_balanced"})
@@ -111,31 +113,43 @@ def _put_part(
     # a name like ../x must not get into a tar that the server unpacks
     fit = [file for file in files if _well_named(collection, file)]
     try:
-        delivered = _bundled(session, collection, fit, how, available) if _may_suit(how) else set()
+        brought = _bundled(session, collection, fit, how, available) if _may_suit(how) else _Brought()
     except Outage as problem:
         return [batches.outcome(problem)] * len(files)
 
     def finish(file: SmallFile) -> str:
-        if file.relative not in delivered:
+        if file.relative in brought.in_use:
+            path = paths.logical_path(collection, file.relative)
+            raise Transient("in_use", f"somebody else is writing the file of {path}", "it is tried again")
+        if file.relative not in brought.good:
             _put_single(session, collection, file, how)
         return file.checksum
 
     return batches.one_by_one(files, finish)
 
 
+@dataclass(slots=True)
+class _Brought:
+    """What has become of files so far, by their relative paths; those of which nothing is said may go another way."""
+
+    good: set[str] = field(default_factory=set)
+    in_use: set[str] = field(default_factory=set)
+    single: set[str] = field(default_factory=set)
+    """To be put one by one: 665 could take what somebody else has just written."""
+
+
 def _bundled(
     session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, available: Features
-) -> set[str]:
-    """The relative paths of what bundles brought."""
+) -> _Brought:
+    """What bundles brought."""
+    brought = _Brought()
     if features.BUNDLE not in available:
-        return set()
-    delivered: set[str] = set()
+        return brought
     before, left = in_place.replaceable(session, collection, files, how.resources, overwrite=how.overwrite)
 
-    def attempt(feature: str, bring: Callable[[], Iterable[str]]) -> None:
+    def attempt(feature: str, bring: Callable[[], None]) -> None:
         try:
-            for relative in bring():
-                delivered.add(relative)
+            bring()
         except Outage:
             raise
         except FileError as problem:
@@ -143,11 +157,11 @@ def _bundled(
 
     new = [file for file in left if paths.logical_path(collection, file.relative) not in before]
     if features.VAULT_WRITE in available and len(new) >= FEWEST_WRITTEN:
-        attempt(features.VAULT_WRITE, lambda: _written(session, collection, new, how))
-    left = [file for file in left if file.relative not in delivered]
+        attempt(features.VAULT_WRITE, lambda: _write(session, collection, new, how, brought))
+    left = [file for file in left if file.relative not in brought.good | brought.in_use | brought.single]
     if len(left) > 1:
-        attempt(features.BUNDLE, lambda: _unpacked(session, collection, left, how, before))
-    return delivered
+        attempt(features.BUNDLE, lambda: brought.good.update(_unpacked(session, collection, left, how, before)))
+    return brought
 
 
 def _well_named(collection: str, file: SmallFile) -> bool:
@@ -184,22 +198,48 @@ def _put_single(session: Session, collection: str, file: SmallFile, how: Bundlin
     collections.making_what_is_missing(session, [path], attempt)
 
 
-def _written(session: Session, collection: str, files: Sequence[SmallFile], how: Bundling) -> Iterator[str]:
-    """The relative paths of the new files that are in iRODS afterwards, good and with their checksums.
+def _write(session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, brought: _Brought) -> None:
+    """Write new files into the vault, and say what has become of them.
 
-    The first one is put as any client would. It shows whether we may, on which leaf, and whether the site's policy is that files
+    One of them is put as any client would. It shows whether we may, on which leaf, and whether the site's policy is that files
     lie by their names.
     """
-    first, *others = files
-    _put_single(session, collection, first, how)
+    first = _put_first(session, collection, files, how, brought)
+    if first is None:
+        return
     path = paths.logical_path(collection, first.relative)
-    yield first.relative
     place = replicas.replicas(session, path)[0]
     if (
         suits(how.resources[place.resource], how.resources)
         and places.place_of(path, how.resources[place.resource]) == place.physical_path
     ):
-        yield from into_vault.deliver(session, collection, others, place, how.resources, checksums=how.checksums)
+        others = [file for file in files if file.relative not in brought.good | brought.single]
+        delivery = into_vault.deliver(session, collection, others, place, how.resources, checksums=how.checksums)
+        brought.good |= delivery.good
+        brought.in_use |= delivery.in_use
+        brought.single |= {file.relative for file in others} - delivery.good - delivery.in_use
+
+
+def _put_first(
+    session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, brought: _Brought
+) -> SmallFile | None:
+    """Put one of the files, if possible where nobody has just written; None when none of a few could be put."""
+    named = leaves(how.resources, how.resource) if how.resource is not None else how.resources.values()
+    possible = [leaf for leaf in named if leaf.is_leaf and suits(leaf, how.resources)]
+    left = list(files)
+    while left and len(files) - len(left) < FIRST_TRIES:
+        file = into_vault.free(session, collection, left, possible) or left[0]
+        left.remove(file)
+        try:
+            _put_single(session, collection, file, how)
+        except Outage:
+            raise
+        except FileError:
+            brought.single.add(file.relative)  # it is put again, and its error becomes its outcome
+        else:
+            brought.good.add(file.relative)
+            return file
+    return None
 
 
 def _unpacked(

@@ -5,13 +5,14 @@ SQL a file. Here each row is made once, as it is to be: six. 518 makes a file on
 overwritten, not even by a call that comes late. For rodsadmins, and those for whom they speak.
 
 A client that dies between 518 and 688 leaves files that no row names. The next one to bring the same bytes takes them over;
-others are moved out of the way by the server when something else is put there. None is removed here: what nobody has
-registered yet, somebody else may be about to.
+others are moved out of the way by the server when something else is put there, once they are so old that nobody can be about
+to register them: two clients that put one object at once would else take each other's file. None is removed here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from core import paths
 from core.errors import FileError, Outage
@@ -26,6 +27,16 @@ from core.irods.session import Session
 from core.irods.vault import VaultFile
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What has become of files, by their relative paths."""
+
+    good: frozenset[str]
+    """Those that are as they should be."""
+    in_use: frozenset[str]
+    """Those at whose places somebody is writing."""
+
+
 def deliver(
     session: Session,
     collection: str,
@@ -34,23 +45,36 @@ def deliver(
     resources: Mapping[str, Resource],
     *,
     checksums: bool,
-) -> set[str]:
-    """Put files that the catalogue does not know on the leaf of `place`, with their checksums if wanted; the relative paths of
-    those that are as they should be. `place` is the replica of one that was put there just before.
+) -> Delivery:
+    """Put files that the catalogue does not know on the leaf of `place`, with their checksums if wanted. `place` is the replica
+    of one that was put there just before.
 
-    Raises what the server does not let us do. What it says of single files keeps these from being among them.
+    Raises what the server does not let us do. What it says of single files keeps these from being delivered.
     """
+    relative = {paths.logical_path(collection, file.relative): file.relative for file in files}
     wanted = [_vault_file(collection, file, place, resources) for file in files]
     fit = [file for file in wanted if len(file.physical_path.encode()) < MAX_NAME_LEN]
     registered: set[str] = set()
+    in_use: set[str] = set()
     for batch in batches.chunks(fit, BULK_ROWS):
         written, taken = vault.write(session, batch, place)
-        there = written + _left_behind(session, taken, place)
-        registered |= _register(session, there, place, checksums=checksums)
+        left_behind, others = vault.look(session, _without_rows(session, taken), place)
+        in_use |= {relative[file.path] for file in others}
+        registered |= _register(session, written + left_behind, place, checksums=checksums)
     if not registered:
-        return set()
+        return Delivery(frozenset(), frozenset(in_use))
     good = members.good(session, collection, files, place).values()
-    return {file.relative for file, row in good if row.physical_path in registered}
+    delivered = {file.relative for file, row in good if row.physical_path in registered}
+    return Delivery(frozenset(delivered), frozenset(in_use))
+
+
+def free(session: Session, collection: str, files: Sequence[SmallFile], leaves: Sequence[Resource]) -> SmallFile | None:
+    """One of the files, at whose place there is nothing on any of the leaves: the first, or else the last one."""
+    for file in (files[0], files[-1]):
+        path = paths.logical_path(collection, file.relative)
+        if vault.is_free(session, path, [(places.place_of(path, leaf), leaf) for leaf in leaves]):
+            return file
+    return None
 
 
 def _vault_file(collection: str, file: SmallFile, place: Replica, resources: Mapping[str, Resource]) -> VaultFile:
@@ -58,17 +82,19 @@ def _vault_file(collection: str, file: SmallFile, place: Replica, resources: Map
     return VaultFile(path, places.place_of(path, resources[place.resource]), file.data, file.checksum)
 
 
-def _left_behind(session: Session, taken: Sequence[VaultFile], place: Replica) -> list[VaultFile]:
-    """Those of which the file that is there has just these bytes and belongs to no object."""
+def _without_rows(session: Session, taken: Sequence[VaultFile]) -> list[VaultFile]:
+    """Those of which the file that is there belongs to no object."""
     conditions = [[(Column.DATA_PATH, equal(file.physical_path))] for file in taken]
     owners = queries.select_each(session, (Column.DATA_ID,), conditions)
-    return vault.same(session, [file for file, rows in zip(taken, owners, strict=True) if not rows], place)
+    return [file for file, rows in zip(taken, owners, strict=True) if not rows]
 
 
 def _register(session: Session, files: Sequence[VaultFile], place: Replica, *, checksums: bool) -> set[str]:
     """The physical paths of what is registered: when one row keeps the others from it, each goes by itself."""
+    # in one order, so that two who register the same wait for each other and do not lock each other out
     rows = [
-        BulkRow(file.path, file.physical_path, len(file.data), file.checksum if checksums else None) for file in files
+        BulkRow(file.path, file.physical_path, len(file.data), file.checksum if checksums else None)
+        for file in sorted(files, key=lambda file: file.path)
     ]
     if not rows or _registered(session, rows, place):
         return {row.physical_path for row in rows}

@@ -17,9 +17,10 @@ from irods.message.message import Message
 from irods.message.property_types import IntegerProperty, LongProperty, StringProperty, SubmessageProperty
 
 from core.errors import Outage
-from core.irods import errors, features, wire
+from core.irods import batches, errors, features, wire
 from core.irods.messages import Api, Packable
-from core.irods.replicas import Replica
+from core.irods.replicas import MICROSECONDS, Replica
+from core.irods.resources import Resource
 from core.irods.session import Session
 
 UNIX_FILE_CREATE_ERR = -511000
@@ -27,7 +28,10 @@ NO_CHECK_OF_PATH = 1
 """NO_CHK_PERM_FLAG of fileOpen.h: 518 would take the vault for a place where nobody may write."""
 FILE_MODE = 0o600
 """What the server gives its own files (DEFAULT_FILE_MODE of rodsDef.h)."""
+IN_USE_SECONDS = 60
+"""A file without a row that is not older is somebody's who is about to register it, unless it is one that can be taken over."""
 _SIZE = re.compile(rb"<st_size>\s*(\d+)\s*</st_size>")
+_WRITTEN_AT = re.compile(rb"<st_mtim>\s*(\d+)\s*</st_mtim>")
 _CHECKSUM = re.compile(rb"<chksumStr>\s*([^<]*?)\s*</chksumStr>")
 
 
@@ -141,21 +145,33 @@ def write_request(path: str, physical_path: str, size: int, hierarchy: str) -> P
     return message
 
 
-def same(session: Session, files: Sequence[VaultFile], place: Replica) -> list[VaultFile]:
-    """Of at most 50 files those that lie on the leaf of `place` with just these bytes: by their sizes (510) and checksums (520)."""
-    sizes = session.pipeline([(Api.FILE_STAT, _stat(file, place)) for file in files])
-    sized = [file for file, reply in zip(files, sizes, strict=True) if _found(_SIZE, reply) == str(len(file.data))]
+def look(session: Session, files: Sequence[VaultFile], place: Replica) -> tuple[list[VaultFile], list[VaultFile]]:
+    """Of at most 50 files those that lie on the leaf of `place` with just these bytes, by their sizes (510) and checksums (520),
+    and of the others those that somebody was writing when `place` was made, or about then."""
+    wanted = [(file.path, file.physical_path, place.hierarchy, place.resource_id) for file in files]
+    found = dict(zip((file.path for file in files), _stats(session, wanted), strict=True))
+    sized = [file for file in files if _found(_SIZE, found[file.path]) == str(len(file.data))]
     sums = session.pipeline([(Api.FILE_CHKSUM, _checksum(file, place)) for file in sized])
-    return [file for file, reply in zip(sized, sums, strict=True) if _found(_CHECKSUM, reply) == file.checksum]
+    same = [file for file, reply in zip(sized, sums, strict=True) if _found(_CHECKSUM, reply) == file.checksum]
+    now = place.modified_at // MICROSECONDS
+    others = [(file, _found(_WRITTEN_AT, found[file.path])) for file in files if not any(file is each for each in same)]
+    return same, [file for file, at in others if at is not None and abs(int(at) - now) < IN_USE_SECONDS]
 
 
-def _stat(file: VaultFile, place: Replica) -> Packable:
+def is_free(session: Session, path: str, places: Sequence[tuple[str, Resource]]) -> bool:
+    """Whether nothing lies at any of these physical paths of leaves (510)."""
+    wanted = [(path, physical, leaf.hierarchy, leaf.id) for physical, leaf in places]
+    return not any(_found(_SIZE, reply) for reply in _stats(session, wanted))
+
+
+def _stats(session: Session, files: Sequence[tuple[str, str, str, int]]) -> list[wire.Reply]:
+    requests = [(Api.FILE_STAT, _stat(*file)) for file in files]
+    return [reply for part in batches.chunks(requests, batches.BATCH_FILES) for reply in session.pipeline(part)]
+
+
+def _stat(path: str, physical_path: str, hierarchy: str, resource: int) -> Packable:
     message: Packable = _FileStat(
-        RHostAddr_PI=_host(),
-        fileName=file.physical_path,
-        rescHier=place.hierarchy,
-        objPath=file.path,
-        rescId=place.resource_id,
+        RHostAddr_PI=_host(), fileName=physical_path, rescHier=hierarchy, objPath=path, rescId=resource
     )
     return message
 

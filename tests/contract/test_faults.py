@@ -279,6 +279,20 @@ def _break_a_bundle(server: SandboxServer, gateway: Gateway, api: int, kind: str
     assert replicas.replicas_in(gateway._session, gateway._staging) == {}
 
 
+@pytest.mark.parametrize("code", [-809000, -818000])
+def test_a_first_file_that_is_refused_keeps_the_others_from_no_vault(
+    server: SandboxServer, gateway: Gateway, code: int
+) -> None:
+    """As when somebody else puts it at the same moment: 665 could take what they have just written."""
+    gateway.make_collections(f"{HOME}/d")
+    server.faults.add("error", api=606, code=code, count=1)
+    wanted = files()
+    assert gateway.put_bundle(HOME, wanted, resource="demoResc", overwrite=False) == [
+        Done(file.checksum) for file in wanted
+    ]
+    assert (server.calls[606], server.calls[518], server.calls[665]) == (3, 18, 0)
+
+
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error"])
 @pytest.mark.parametrize("api", [666, 608, 615, 702])
 def test_a_broken_pack(server: SandboxServer, gateway: Gateway, api: int, kind: str) -> None:
@@ -392,7 +406,7 @@ def cost_of_a_bundle(server: SandboxServer, gateway: Gateway, wanted: list[Small
 def test_requests_of_many(server: SandboxServer, gateway: Gateway) -> None:
     wanted = files(500)
     # fifty of the writes share a round trip
-    assert cost_of_a_bundle(server, gateway, wanted) == {702: 5, 606: 1, 518: 499, 688: 10}
+    assert cost_of_a_bundle(server, gateway, wanted) == {702: 5, 510: 1, 606: 1, 518: 499, 688: 10}
     before = dict(server.calls)
     gateway.verify_many(f"{HOME}/d", [Expected(f.relative.removeprefix("d/"), 50, f.checksum) for f in wanted])
     assert cost(server, before) == {702: 4, 666: 1, 608: 1, 615: 1, 110000: 2}
