@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from xml.etree import ElementTree
 
-from core.errors import FileError, Transient
+from core.errors import FileError, Outage, Transient
 from core.irods import errors, messages, objects, wire
 from core.irods.messages import Api
 from core.irods.session import EVERYTHING, Session
@@ -33,7 +33,7 @@ def write(
     over.
 
     When it ends every byte has been acknowledged. On an error of any stream the others stop, and that error is
-    raised.
+    raised; of several an `Outage`.
     """
     hierarchy, token = _token(session, path, descriptor)
     work: queue.Queue[Piece | None] = queue.Queue(maxsize=streams)
@@ -67,7 +67,8 @@ def write(
         for writer in writers:
             writer.join()
     if failures:
-        raise failures[0]
+        # a lost connection takes the others' tokens with it: what they say then is its consequence
+        raise next((each for each in failures if isinstance(each, Outage)), failures[0])
 
 
 class _Writer(threading.Thread):
