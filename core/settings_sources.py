@@ -110,12 +110,20 @@ def from_file(path: Path) -> Iterator[Given]:
 def _compose(path: Path) -> yaml.Node | None:
     text = read_text(path, "check --config and INGEST_CONFIG")
     try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        return _composed(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        pass  # the slow one says better what is wrong
+    try:
+        return _composed(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"{path}{line}: not YAML: {error.problem}", "check indentation, colons and quotes") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML: {error}", "remove the character") from None
+
+
+def _composed(text: str, loader: type[yaml.SafeLoader] | type[yaml.CSafeLoader]) -> yaml.Node | None:
+    node: yaml.Node | None = yaml.compose(text, Loader=loader)
     return node
 
 
