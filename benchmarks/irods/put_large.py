@@ -1,6 +1,6 @@
 """Put one large file with its checksum: python -m benchmarks.irods.put_large --mib 1024 --streams 4
 
-What the machine could do at most is measured too: the same bytes hashed and sent to a process that writes them, without iRODS.
+What the machine makes of it without iRODS is measured too: the same bytes hashed and sent to a process that writes them.
 """
 
 from __future__ import annotations

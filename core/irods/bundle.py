@@ -20,7 +20,7 @@ from core.irods import batches, collections, features, in_place, into_vault, obj
 from core.irods.features import Features
 from core.irods.members import SmallFile
 from core.irods.replicas import Replica
-from core.irods.resources import DIRECTORY_KINDS, Resource, leaves
+from core.irods.resources import DIRECTORY_KINDS, Resource, leaves, reachable
 from core.irods.session import Session
 from core.outcome import Outcome
 
@@ -224,8 +224,7 @@ def _put_first(
     session: Session, collection: str, files: Sequence[SmallFile], how: Bundling, brought: _Brought
 ) -> SmallFile | None:
     """Put one of the files, if possible where nobody has just written; None when none of a few could be put."""
-    named = leaves(how.resources, how.resource) if how.resource is not None else how.resources.values()
-    possible = [leaf for leaf in named if leaf.is_leaf and suits(leaf, how.resources)]
+    possible = [leaf for leaf in reachable(how.resources, how.resource) if suits(leaf, how.resources)]
     left = list(files)
     while left and len(files) - len(left) < FIRST_TRIES:
         file = into_vault.free(session, collection, left, possible) or left[0]

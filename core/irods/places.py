@@ -13,7 +13,7 @@ from core import paths
 from core.errors import Permanent
 from core.irods.messages import MAX_NAME_LEN
 from core.irods.queries import Column, equal, select_each
-from core.irods.resources import BUNDLE_RESOURCE, DIRECTORY_KINDS, Resource, leaves
+from core.irods.resources import DIRECTORY_KINDS, Resource, reachable
 from core.irods.session import Session
 
 _COLUMNS = (Column.COLL_NAME, Column.DATA_NAME, Column.DATA_RESC_ID, Column.DATA_PATH)
@@ -44,11 +44,9 @@ def taken(session: Session, path: str, resource: str | None, resources: Mapping[
 
 def _hosts(path: str, resource: str | None, resources: Mapping[str, Resource]) -> dict[str, set[str]]:
     """The places that the file may get, and on which hosts each of them."""
-    roots = [resource] if resource is not None else [each.name for each in resources.values() if each.is_root]
     hosts: dict[str, set[str]] = {}
-    for root in roots:
-        for leaf in leaves(resources, root) if root in resources and root != BUNDLE_RESOURCE else []:
-            place = place_of(path, leaf)
-            if leaf.kind in DIRECTORY_KINDS and len(place.encode()) < MAX_NAME_LEN:
-                hosts.setdefault(place, set()).add(leaf.location)
+    for leaf in reachable(resources, resource):
+        place = place_of(path, leaf)
+        if leaf.kind in DIRECTORY_KINDS and len(place.encode()) < MAX_NAME_LEN:
+            hosts.setdefault(place, set()).add(leaf.location)
     return hosts

@@ -75,6 +75,14 @@ def leaves(resources: Mapping[str, Resource], name: str) -> list[Resource]:
     return [leaf for child in resource.children for leaf in leaves(resources, child)]
 
 
+def reachable(resources: Mapping[str, Resource], root: str | None) -> list[Resource]:
+    """The leaves on one of which the server may put a new object: those below `root`, and without one, when the server chooses,
+    all. None for a name that is not known."""
+    if root is None:
+        return [each for each in resources.values() if each.is_leaf and each.name != BUNDLE_RESOURCE]
+    return leaves(resources, root) if root in resources else []
+
+
 def find(resources: dict[str, Resource], name: str) -> Resource:
     """The resource of that name; `UsageError` naming the others."""
     try:

@@ -149,13 +149,14 @@ def look(session: Session, files: Sequence[VaultFile], place: Replica) -> tuple[
     """Of at most 50 files those that lie on the leaf of `place` with just these bytes, by their sizes (510) and checksums (520),
     and of the others those that somebody was writing when `place` was made, or about then."""
     wanted = [(file.path, file.physical_path, place.hierarchy, place.resource_id) for file in files]
-    found = dict(zip((file.path for file in files), _stats(session, wanted), strict=True))
-    sized = [file for file in files if _found(_SIZE, found[file.path]) == str(len(file.data))]
+    stats = _stats(session, wanted)
+    sized = [file for file, reply in zip(files, stats, strict=True) if _found(_SIZE, reply) == str(len(file.data))]
     sums = session.pipeline([(Api.FILE_CHKSUM, _checksum(file, place)) for file in sized])
     same = [file for file, reply in zip(sized, sums, strict=True) if _found(_CHECKSUM, reply) == file.checksum]
     now = place.modified_at // MICROSECONDS
-    others = [(file, _found(_WRITTEN_AT, found[file.path])) for file in files if not any(file is each for each in same)]
-    return same, [file for file, at in others if at is not None and abs(int(at) - now) < IN_USE_SECONDS]
+    written_at = [(file, _found(_WRITTEN_AT, reply)) for file, reply in zip(files, stats, strict=True)]
+    young = [file for file, at in written_at if at is not None and abs(int(at) - now) < IN_USE_SECONDS]
+    return same, [file for file in young if file not in same]
 
 
 def is_free(session: Session, path: str, places: Sequence[tuple[str, Resource]]) -> bool:
