@@ -438,7 +438,7 @@ def test_every_damage_is_found_and_nothing_else(
     either: Gateway, session: Session, home: str, resource: str, vault_file: Callable[[str], Path]
 ) -> None:
     files = _many(either, home, resource)
-    vault_file(f"{home}/f1").write_bytes(b"X" + files[1].data[1:])
+    vault_file(f"{home}/f1").write_bytes(bytes([files[1].data[0] ^ 1]) + files[1].data[1:])
     vault_file(f"{home}/f2").write_bytes(files[2].data[:50])
     vault_file(f"{home}/f3").write_bytes(files[3].data + b"longer")
     (row,) = either.replicas(f"{home}/f4")
@@ -496,7 +496,7 @@ def test_a_pack_read_in_pieces(
     with Gateway(irods_settings) as gateway:
         with_own_staging(gateway, home)
         assert gateway.put_bundle(home, files, resource=resource, overwrite=False) == done(files)
-        vault_file(f"{home}/f7").write_bytes(files[7].data[:-1] + b"!")
+        vault_file(f"{home}/f7").write_bytes(files[7].data[:-1] + bytes([files[7].data[-1] ^ 1]))
         outcomes = gateway.verify_many(home, expected(files))
         assert isinstance(outcomes[7], Mismatched)
         assert outcomes[:7] + outcomes[8:] == verified(files[:7] + files[8:])
